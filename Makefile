@@ -1,0 +1,38 @@
+# make demo    the whole service, a thousand jobs, their aggregate
+# make test    every test
+# make check   format, lint, types, import contracts, size budgets
+# make setup   what the other two need, nothing else
+# make fresh   demo and test in a clone inside a new Debian tree (root)
+
+PYTHON = .venv/bin/python
+
+.PHONY: setup setup-dev demo test check format fresh clean
+
+setup:
+	@tools/setup.sh run
+
+setup-dev:
+	@tools/setup.sh dev
+
+demo: setup
+	$(PYTHON) examples/circuit-yield/run.py
+
+test: setup-dev
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+check: setup-dev
+	.venv/bin/ruff format --check src tests examples tools
+	.venv/bin/ruff check src tests examples tools
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest -q tests/unit/test_size_budgets.py
+
+format: setup-dev
+	.venv/bin/ruff format src tests examples tools
+	.venv/bin/ruff check --fix src tests examples tools
+
+fresh:
+	@tools/fresh.sh $(FRESH_ARGS)
+
+clean:
+	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

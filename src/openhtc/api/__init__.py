@@ -1,0 +1,1 @@
+"""The public API and the agents' one: a handler parses, makes one service call, and answers."""

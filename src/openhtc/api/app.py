@@ -1,0 +1,111 @@
+"""The web application: routes, dependencies, errors and the OpenAPI document."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from litestar import Litestar, Router, get
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, Reference, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+import openhtc
+from openhtc.api import errors
+from openhtc.api.handlers import agents, health, identity, images, jobs, projects, storage
+from openhtc.api.requests import (
+    AnyRequest,
+    Credential,
+    authenticate,
+    calling_agent,
+    calling_user,
+    services_of,
+)
+from openhtc.domain.errors import OpenhtcError
+
+API_PREFIX = "/api/v1"
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""A submission of 100 batches with large environments fits; an endless body does not."""
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+PUBLIC: Sequence[ControllerRouterHandler] = [
+    *identity.HANDLERS,
+    *projects.HANDLERS,
+    *images.HANDLERS,
+    *jobs.HANDLERS,
+    *storage.HANDLERS,
+]
+INTERNAL: Sequence[ControllerRouterHandler] = [
+    *agents.HANDLERS,
+    *health.HANDLERS,
+    images.grant_registry_access,
+]
+
+_DEPENDENCIES = {
+    "services": Provide(services_of),
+    "caller": Provide(calling_user),
+    "agent_no": Provide(calling_agent),
+}
+_ERRORS: dict[Any, Any] = {
+    OpenhtcError: errors.refused,
+    ValidationException: errors.invalid,
+    HTTPException: errors.http_error,
+    RecursionError: errors.unreadable,
+    UnicodeDecodeError: errors.unreadable,
+    Exception: errors.crashed,
+}
+
+
+@get("/q/openapi", include_in_schema=False, credential=Credential.NONE)
+async def get_description(request: AnyRequest) -> dict[str, Any]:
+    """The OpenAPI document of this server."""
+    return request.app.openapi_schema.to_schema()
+
+
+def create_app(lifespan: Sequence[Lifespan] = ()) -> Litestar:
+    """Every public operation below /api/v1 and at the root; the lifespan puts ``services`` into the state."""
+    return Litestar(
+        route_handlers=[
+            Router(API_PREFIX, route_handlers=PUBLIC),
+            Router("/", route_handlers=PUBLIC, include_in_schema=False),
+            *INTERNAL,
+            get_description,
+        ],
+        dependencies=_DEPENDENCIES,
+        guards=[authenticate],
+        exception_handlers=_ERRORS,
+        lifespan=list(lifespan),
+        openapi_config=_description(),
+        request_max_body_size=MAX_BODY_BYTES,
+        on_app_init=[_quiet],
+    )
+
+
+def _quiet(config: AppConfig) -> AppConfig:
+    """We log what crashes ourselves, through structlog."""
+    config.logging_config = None
+    return config
+
+
+def _description() -> OpenAPIConfig:
+    schemes: dict[str, SecurityScheme | Reference] = {
+        "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+        "key": SecurityScheme(
+            type="apiKey",
+            name="Authorization",
+            security_scheme_in="header",
+            description="`Token <API key>` or `Refresh <refresh token>`",
+        ),
+    }
+    return OpenAPIConfig(
+        title="openhtc",
+        version=openhtc.__version__,
+        description="High Throughput Computing: projects, tasks, images and batches of small jobs.",
+        components=Components(security_schemes=schemes),
+        path=None,
+        render_plugins=[],
+        use_handler_docstrings=True,
+    )

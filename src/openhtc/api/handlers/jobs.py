@@ -1,0 +1,183 @@
+"""Jobs: submission, reading, events, logs, counts, cancelling."""
+
+from typing import Annotated
+
+from litestar import Response, get, post
+from litestar.params import JSONBody, QueryParameter
+
+from openhtc.api.requests import (
+    DEFAULT_PAGE_SIZE,
+    AnyRequest,
+    PageIndex,
+    PageSize,
+    PathText,
+    WithCaller,
+    WithServices,
+    next_page,
+)
+from openhtc.api.schemas.jobs import (
+    EventPage,
+    JobBody,
+    JobPage,
+    LogPage,
+    SummaryBody,
+    SummaryPage,
+    event_body,
+    job_body,
+    log_line,
+    summary,
+)
+from openhtc.domain.enums import JobStatus, SortOrder, ViewType
+from openhtc.domain.submission import JobSubmitRequest
+from openhtc.services.jobs import Wanted
+
+_TASK = "/htc/projects/{project_id:str}/tasks/{task_id:str}"
+
+Group = Annotated[str | None, QueryParameter(name="group", required=False)]
+Groups = Annotated[list[str] | None, QueryParameter(name="group", required=False)]
+JobIds = Annotated[list[str] | None, QueryParameter(name="jobId", required=False)]
+Status = Annotated[JobStatus | None, QueryParameter(name="status", required=False)]
+View = Annotated[ViewType, QueryParameter(name="viewType", required=False)]
+Sort = Annotated[SortOrder, QueryParameter(name="sort", required=False)]
+
+
+@post(f"{_TASK}/jobs/batch", status_code=200, summary="Submit batches of jobs")
+async def submit_jobs(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    data: JSONBody[list[JobSubmitRequest]],
+    group: Group = None,
+) -> list[JobSubmitRequest]:
+    return await services.submission.submit(caller, project_id, task_id, group or "", data)
+
+
+@get(f"{_TASK}/jobs", summary="The task's jobs")
+async def list_jobs(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    group: Group = None,
+    job_ids: JobIds = None,
+    status: Status = None,
+    view_type: View = ViewType.FULL,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> JobPage:
+    wanted = Wanted(group or None, status, job_ids)
+    page = await services.jobs.page(caller, project_id, task_id, wanted, page_index, page_size)
+    simple = view_type is ViewType.SIMPLE
+    return JobPage([job_body(job, simple) for job in page.items], next_page(request, services, page.cursor))
+
+
+@post(f"{_TASK}/jobs/cancel", status_code=200, summary="Cancel the task's unfinished jobs, or one group's")
+async def cancel_jobs(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    group: Group = None,
+) -> Response[dict[str, str]]:
+    await services.jobs.cancel(caller, project_id, task_id, group or None)
+    return Response({})
+
+
+@get(f"{_TASK}/jobs/{{job_id:str}}", summary="One job")
+async def get_job(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    job_id: PathText,
+) -> JobBody:
+    return job_body(await services.jobs.get(caller, project_id, task_id, job_id), simple=False)
+
+
+@get(f"{_TASK}/jobs/{{job_id:str}}/events", summary="What happened to a job, oldest first")
+async def list_events(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    job_id: PathText,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> EventPage:
+    job, page = await services.jobs.events(caller, project_id, task_id, job_id, page_index, page_size)
+    items = [event_body(job, ordinal, event) for ordinal, event in page.items]
+    return EventPage(items, next_page(request, services, page.cursor))
+
+
+@get(f"{_TASK}/jobs/{{job_id:str}}/logs", summary="What a job printed, newest line first by default")
+async def list_log_lines(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    job_id: PathText,
+    sort: Sort = SortOrder.DESC,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> LogPage:
+    page = await services.logs.page(caller, project_id, task_id, job_id, sort, page_index, page_size)
+    return LogPage([log_line(line) for line in page.items], next_page(request, services, page.cursor))
+
+
+@get(f"{_TASK}/summary-statistics", summary="The task's jobs by status")
+async def get_summary(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+) -> SummaryBody:
+    return summary(None, await services.jobs.counts(caller, project_id, task_id))
+
+
+@get(f"{_TASK}/group-summary-statistics", summary="Each group's jobs by status")
+async def list_group_summaries(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    groups: Groups = None,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> SummaryPage:
+    page = await services.jobs.groups(caller, project_id, task_id, groups, page_index, page_size)
+    items = [summary(label, counts) for label, counts in page.items]
+    return SummaryPage(items, next_page(request, services, page.cursor))
+
+
+@get(f"{_TASK}/groups", summary="The task's groups; a Link header leads to more")
+async def list_groups(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> Response[list[str]]:
+    page = await services.jobs.groups(caller, project_id, task_id, None, page_index, page_size)
+    following = next_page(request, services, page.cursor)
+    headers = {"Link": f'<{following}>; rel="next"'} if isinstance(following, str) else {}
+    return Response([label for label, _ in page.items], headers=headers)
+
+
+HANDLERS = [
+    submit_jobs,
+    list_jobs,
+    cancel_jobs,
+    get_job,
+    list_events,
+    list_log_lines,
+    get_summary,
+    list_group_summaries,
+    list_groups,
+]

@@ -1,0 +1,97 @@
+"""Projects and tasks."""
+
+from typing import Annotated
+
+from litestar import get, post
+from litestar.params import JSONBody, QueryParameter
+
+from openhtc.api.requests import (
+    DEFAULT_PAGE_SIZE,
+    AnyRequest,
+    PageIndex,
+    PageSize,
+    PathText,
+    WithCaller,
+    WithServices,
+    next_page,
+)
+from openhtc.api.schemas.projects import (
+    ProjectBody,
+    ProjectPage,
+    TaskBody,
+    TaskPage,
+    project_body,
+    task_body,
+)
+from openhtc.api.services import Services
+from openhtc.storage.projects import Project
+
+OnlyMine = Annotated[bool, QueryParameter(name="onlyMyProjects", required=False)]
+
+
+def _body(services: Services, project: Project) -> ProjectBody:
+    return project_body(project, services.images.address(project.id))
+
+
+@get("/htc/projects", summary="The workspace's projects")
+async def list_projects(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    only_my_projects: OnlyMine = False,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> ProjectPage:
+    page = await services.projects.page(caller, only_my_projects, page_index, page_size)
+    return ProjectPage([_body(services, p) for p in page.items], next_page(request, services, page.cursor))
+
+
+@post("/htc/projects", status_code=200, summary="Make a project")
+async def create_project(
+    services: WithServices, caller: WithCaller, data: JSONBody[ProjectBody]
+) -> ProjectBody:
+    project = await services.projects.create(
+        caller, data.project_name, data.project_description, data.wanted_regions()
+    )
+    return _body(services, project)
+
+
+@get("/htc/projects/{project_id:str}", summary="One project")
+async def get_project(services: WithServices, caller: WithCaller, project_id: PathText) -> ProjectBody:
+    return _body(services, await services.projects.get(caller, project_id))
+
+
+@get("/htc/projects/{project_id:str}/tasks", summary="The project's tasks, in every state")
+async def list_tasks(
+    request: AnyRequest,
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    page_index: PageIndex = None,
+    page_size: PageSize = DEFAULT_PAGE_SIZE,
+) -> TaskPage:
+    page = await services.tasks.page(caller, project_id, page_index, page_size)
+    return TaskPage([task_body(t) for t in page.items], next_page(request, services, page.cursor))
+
+
+@post("/htc/projects/{project_id:str}/tasks", status_code=200, summary="Make a task")
+async def create_task(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    data: JSONBody[TaskBody],
+) -> TaskBody:
+    return task_body(await services.tasks.create(caller, project_id, data.task_name, data.task_description))
+
+
+@get("/htc/projects/{project_id:str}/tasks/{task_id:str}", summary="One task")
+async def get_task(
+    services: WithServices,
+    caller: WithCaller,
+    project_id: PathText,
+    task_id: PathText,
+) -> TaskBody:
+    return task_body(await services.tasks.get(caller, project_id, task_id))
+
+
+HANDLERS = [list_projects, create_project, get_project, list_tasks, create_task, get_task]

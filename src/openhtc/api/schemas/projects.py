@@ -1,0 +1,132 @@
+"""Bodies of the project, registry and task operations."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from openhtc.api.schemas.pieces import Moment, ReadOnly
+from openhtc.api.times import rfc3339, rfc3339_or_none
+from openhtc.domain.enums import ImageState, LifecycleStatus
+from openhtc.domain.regions import Region
+from openhtc.storage.projects import Project, Task
+
+
+class ComputeSettings(Struct, frozen=True, rename="camel"):
+    compute_region: Region
+
+
+class StorageSettings(Struct, frozen=True, rename="camel"):
+    storage_region: Region
+
+
+class RegionSettings(Struct, frozen=True, rename="camel"):
+    compute_settings: ComputeSettings
+    storage_settings: StorageSettings
+
+
+Text = Annotated[str | UnsetType, ReadOnly]
+
+
+class ProjectBody(Struct, frozen=True, rename="camel"):
+    """What a client sends (name, description, regions) and what it gets back (all of it)."""
+
+    project_name: str
+    project_description: str
+    regions: list[Region] | UnsetType = UNSET
+    region_settings: list[RegionSettings] | UnsetType = UNSET
+    project_id: Text = UNSET
+    created_by: Text = UNSET
+    workspace_id: Text = UNSET
+    organization_code: Annotated[str | None | UnsetType, ReadOnly] = UNSET
+    created_at: Annotated[Moment | UnsetType, ReadOnly] = UNSET
+    container_registry: Text = UNSET
+    repositories: Annotated[list[str] | UnsetType, ReadOnly] = UNSET
+    project_folder_path: Text = UNSET
+
+    def wanted_regions(self) -> list[Region]:
+        """Named directly or by their settings; empty when the choice is ours."""
+        if not isinstance(self.regions, UnsetType) and self.regions:
+            return self.regions
+        if isinstance(self.region_settings, UnsetType):
+            return []
+        return [settings.compute_settings.compute_region for settings in self.region_settings]
+
+
+class ProjectPage(Struct, frozen=True):
+    items: list[ProjectBody]
+    next: str | UnsetType = UNSET
+
+
+class RepositoryBody(Struct, frozen=True, rename="camel"):
+    repository_name: Annotated[str, ReadOnly]
+    successfully_created: bool
+    project_id: Annotated[str, ReadOnly]
+    created_by: Annotated[str, ReadOnly]
+    workspace_id: Annotated[str, ReadOnly]
+    registry_uri: Annotated[str, ReadOnly] = field(name="registryURI")
+
+
+class ImagesBody(Struct, frozen=True, rename="camel"):
+    container_registry: Annotated[str, ReadOnly]
+    images: Annotated[list[str], ReadOnly]
+
+
+class ImageStatusBody(Struct, frozen=True):
+    status: ImageState
+
+
+class TaskBody(Struct, frozen=True, rename="camel"):
+    """What a client sends (name and description) and what it gets back (all of it)."""
+
+    task_name: str
+    task_description: str
+    project_id: Text = UNSET
+    task_id: Text = UNSET
+    created_by: Text = UNSET
+    created_at: Annotated[Moment | UnsetType, ReadOnly] = UNSET
+    last_active_at: Annotated[Moment | UnsetType, ReadOnly] = UNSET
+    archived_at: Annotated[Moment | None | UnsetType, ReadOnly] = UNSET
+    deleted_at: Annotated[Moment | None | UnsetType, ReadOnly] = UNSET
+    workspace_id: Text = UNSET
+    task_folder_path: Text = UNSET
+    lifecycle_status: Annotated[LifecycleStatus | UnsetType, ReadOnly] = UNSET
+
+
+class TaskPage(Struct, frozen=True):
+    items: list[TaskBody]
+    next: str | UnsetType = UNSET
+
+
+def project_body(project: Project, container_registry: str) -> ProjectBody:
+    regions = [Region(name) for name in project.regions]
+    return ProjectBody(
+        project_name=project.name,
+        project_description=project.description,
+        regions=regions,
+        region_settings=[RegionSettings(ComputeSettings(r), StorageSettings(r)) for r in regions],
+        project_id=str(project.id),
+        created_by=project.created_by,
+        workspace_id=project.workspace_id,
+        organization_code=project.organization_code,
+        created_at=rfc3339(project.created_at),
+        container_registry=container_registry,
+        repositories=project.repositories,
+        project_folder_path=f"projects/{project.id}/",
+    )
+
+
+def task_body(task: Task) -> TaskBody:
+    return TaskBody(
+        task_name=task.name,
+        task_description=task.description,
+        project_id=str(task.project_id),
+        task_id=str(task.id),
+        created_by=task.created_by,
+        created_at=rfc3339(task.created_at),
+        last_active_at=rfc3339(task.last_active_at),
+        archived_at=rfc3339_or_none(task.archived_at),
+        deleted_at=rfc3339_or_none(task.deleted_at),
+        workspace_id=task.workspace_id,
+        task_folder_path=f"projects/{task.project_id}/tasks/{task.id}",
+        lifecycle_status=task.lifecycle,
+    )

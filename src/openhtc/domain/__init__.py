@@ -1,0 +1,1 @@
+"""Values, states and rules: no input or output, no clock."""

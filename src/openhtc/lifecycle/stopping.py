@@ -1,0 +1,77 @@
+"""Asking a threaded program to stop: by a signal, or by one of its own threads."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """A request to stop that becomes urgent when it is repeated.
+
+    Any thread may ask, look and wait; nothing is ever taken back.
+    """
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        self._at_once = threading.Event()
+
+    @property
+    def requested(self) -> bool:
+        return self._requested.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Asked a second time: nothing is waited for any more."""
+        return self._at_once.is_set()
+
+    def request(self) -> None:
+        """Ask to stop; a second call asks to stop at once."""
+        if self._requested.is_set():
+            self._at_once.set()
+        self._requested.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep for ``seconds`` or until a stop is requested; says whether one is."""
+        return self._requested.wait(seconds)
+
+    def wait_at_once(self, seconds: float | None = None) -> bool:
+        """Sleep for ``seconds`` or until a stop is requested a second time."""
+        return self._at_once.wait(seconds)
+
+
+@contextmanager
+def stop_on_signals(stop: Stop, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None]:
+    """While inside, each of ``signals`` is a ``stop.request()``. Only for the main thread.
+
+    The handler only writes a byte; a thread of its own makes the request, since a handler that runs in the
+    middle of Event.wait() would wait for a lock of its own thread.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    listener = threading.Thread(target=_listen, args=(reader, stop), name="signals", daemon=True)
+    listener.start()
+    previous = {number: signal.signal(number, lambda *_: _poke(writer)) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writer)
+        listener.join()
+        os.close(reader)
+
+
+def _poke(writer: int) -> None:
+    try:
+        os.write(writer, b"!")
+    except BlockingIOError:
+        return  # 64 KiB of unread signals say the same as one more
+
+
+def _listen(reader: int, stop: Stop) -> None:
+    while os.read(reader, 1):
+        stop.request()

@@ -1,0 +1,109 @@
+"""Runs a server: worker processes that serve the API, each with the whole set of parts."""
+
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server import Server
+from litestar import Litestar
+
+from openhtc.api.app import create_app
+from openhtc.domain.errors import OpenhtcError
+from openhtc.server.parts import assemble
+from openhtc.settings.server import ServerSettings
+from openhtc.storage.database import Database
+from openhtc.storage.migrations import available, pending
+from openhtc.telemetry.logs import configure
+
+_PR_SET_PDEATHSIG = 1
+_STOP_SECONDS = 10
+_MAX_CONNECTIONS = 16_384
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: ServerSettings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Raises OpenhtcError when it cannot start."""
+    configure(settings.log_level, settings.log_json)
+    asyncio.run(_check(settings))
+    log.info(
+        "server_starting", address=f"{settings.listen_host}:{settings.listen_port}", workers=settings.workers
+    )
+    server = Server(
+        "openhtc",
+        address=settings.listen_host,
+        port=settings.listen_port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        websockets=False,
+        log_enabled=False,
+        backlog=4096,
+        backpressure=_connections(),
+        http1_settings=HTTP1Settings(header_read_timeout=15_000),
+        workers_kill_timeout=_STOP_SECONDS,
+        respawn_failed_workers=True,
+    )
+    server.serve(target_loader=partial(_worker, settings, os.getpid()), wrap_loader=False)
+    return 0
+
+
+def _connections() -> int:
+    """How many connections a worker holds open. Idle ones count, so the default of 1,024 would soon be used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + 1024 if hard == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS + 1024, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(256, min(_MAX_CONNECTIONS, wanted - 1024))
+
+
+async def _check(settings: ServerSettings) -> None:
+    """Fail before any worker starts, with one clear line."""
+    database = await Database.connect(settings.database_url, 1)
+    try:
+        if missing := await pending(database):
+            raise OpenhtcError(
+                f"the database lacks schema version {missing[0]} of {available()[-1][0]}: run `openhtc admin migrate`"
+            )
+        parts = await assemble(settings, database)
+        await parts.registry.aclose()
+    finally:
+        await database.close()
+
+
+def _worker(settings: ServerSettings, parent: int) -> Litestar:
+    configure(settings.log_level, settings.log_json)
+    _die_with(parent)
+    return create_app([partial(_lifespan, settings)])
+
+
+def _die_with(parent: int) -> None:
+    """A worker must not outlive a supervisor that was killed: it would keep the port."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+@asynccontextmanager
+async def _lifespan(settings: ServerSettings, app: Litestar) -> AsyncIterator[None]:
+    database = await Database.connect(settings.database_url, settings.database_connections)
+    parts = await assemble(settings, database)
+    app.state.services = parts.services
+    parts.signal.start()
+    parts.keeper.start()
+    log.info("server_ready")
+    try:
+        yield
+    finally:
+        await parts.keeper.stop()
+        await parts.signal.stop()
+        await parts.registry.aclose()
+        await database.close()
+        log.info("server_stopped")

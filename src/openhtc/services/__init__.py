@@ -1,0 +1,1 @@
+"""What happens: each service decides, the layers below store, move and send."""

@@ -1,0 +1,152 @@
+"""Gives jobs to agents and keeps track of who lives."""
+
+import asyncio
+import contextlib
+from datetime import datetime, timedelta
+from functools import partial
+
+from openhtc.domain.errors import InvalidRequest, Unauthorized
+from openhtc.domain.placement import choose, smaller
+from openhtc.domain.regions import Region
+from openhtc.domain.work import (
+    AgentHello,
+    AgentSession,
+    LeaseAnswer,
+    LeaseRequest,
+    ObjectStoreAccess,
+)
+from openhtc.objects.grants import Grant
+from openhtc.objects.store import ObjectStore
+from openhtc.services.clock import Clock, micros
+from openhtc.services.reports import hand_back
+from openhtc.services.tokens import AGENT_TOKEN_LIFETIME, Tokens
+from openhtc.services.work import Addresses, WorkOrders
+from openhtc.storage import leasing
+from openhtc.storage.database import Connection, Database
+from openhtc.storage.leasing import Granted
+from openhtc.storage.wake import WorkSignal
+
+MAX_LEASED = 1000
+"""Jobs in one answer."""
+MAX_WAIT_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 2.0
+"""Work that another transaction held for a moment gives no signal of its own."""
+_LOG_KEYS_SECONDS = 12 * 3600
+
+
+class Leasing:
+    def __init__(
+        self,
+        database: Database,
+        tokens: Tokens,
+        objects: ObjectStore,
+        orders: WorkOrders,
+        signal: WorkSignal,
+        addresses: Addresses,
+        clock: Clock,
+        lease_seconds: int,
+    ) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._objects = objects
+        self._orders = orders
+        self._signal = signal
+        self._addresses = addresses
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+
+    async def open_session(self, hello: AgentHello) -> AgentSession:
+        """A new life of an agent, with a number of its own."""
+        if hello.region not in Region.__members__:
+            raise InvalidRequest(f"region: {hello.region!r} is not a region")
+        now = self._clock()
+        async with self._database.transaction() as connection:
+            number = await leasing.insert_agent(connection, hello, now, self._expiry(now))
+        return await self._session(number, now)
+
+    async def renew_session(self, agent_no: int) -> AgentSession:
+        now = self._clock()
+        async with self._database.transaction() as connection:
+            await self._alive(connection, agent_no, now)
+        return await self._session(agent_no, now)
+
+    async def lease(self, agent_no: int, request: LeaseRequest) -> LeaseAnswer:
+        """Work for an agent; waits for some when there is none.
+
+        Raises Unauthorized when the agent was given up: it must open a new session.
+        """
+        deadline = asyncio.get_running_loop().time() + min(request.wait_seconds, MAX_WAIT_SECONDS)
+        region = await self._heard(agent_no)
+        with self._signal.watch(region) as woken:
+            while True:
+                woken.clear()
+                now = self._clock()
+                grant = partial(self._grant, agent_no=agent_no, region=region, request=request, now=now)
+                granted = await self._database.run(grant)
+                left = deadline - asyncio.get_running_loop().time()
+                if granted or left <= 0 or self._signal.stopped:
+                    return await self._deliver(granted, now)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), min(left, _LOOK_AGAIN_SECONDS))
+
+    async def _deliver(self, granted: list[Granted], now: datetime) -> LeaseAnswer:
+        """The answer with the granted jobs; they go back to the queue when it cannot be made."""
+        delivered = False
+        try:
+            answer = await self._orders.answer(granted, now)
+            delivered = True
+        finally:
+            if not delivered:
+                leases = [(grant.batch_no, grant.idx, grant.lease) for grant in granted]
+                await asyncio.shield(self._database.run(partial(hand_back, leases=leases, now=self._clock())))
+        return answer
+
+    async def _grant(
+        self, connection: Connection, agent_no: int, region: str, request: LeaseRequest, now: datetime
+    ) -> list[Granted]:
+        capacity = await leasing.hold_agent(connection, agent_no, now)
+        if capacity is None:
+            raise Unauthorized("this agent was given up: open a new session")
+        # An agent asks for a little more than it can run at once; a single job must fit the node all the same.
+        waiting = await leasing.waiting_batches(connection, region, smaller(request.free, capacity))
+        if not waiting:
+            return []
+        active = await leasing.active_vcpus(connection, sorted({item.project for item in waiting}))
+        shares = choose(waiting, active, request.free, min(request.max_jobs, MAX_LEASED))
+        return await leasing.lease_jobs(connection, shares, agent_no, now)
+
+    async def _heard(self, agent_no: int) -> str:
+        """Notes that the agent lives; returns its region."""
+        async with self._database.transaction() as connection:
+            return await self._alive(connection, agent_no, self._clock())
+
+    async def _alive(self, connection: Connection, agent_no: int, now: datetime) -> str:
+        renewed = await leasing.renew_agent(connection, agent_no, now, self._expiry(now))
+        if renewed is None:
+            raise Unauthorized("this agent was given up: open a new session")
+        return renewed
+
+    def _expiry(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._lease_seconds)
+
+    async def _session(self, agent_no: int, now: datetime) -> AgentSession:
+        prefix = f"logs/{agent_no}/"
+        grants = [Grant(prefix, write=True)]
+        keys = await self._objects.temporary_keys(grants, _LOG_KEYS_SECONDS, f"agent-{agent_no}")
+        token = self._tokens.agent_token(await self._tokens.keys(), agent_no, now)
+        return AgentSession(
+            agent=agent_no,
+            token=token,
+            expires_at=micros(now + AGENT_TOKEN_LIFETIME),
+            lease_seconds=self._lease_seconds,
+            logs=ObjectStoreAccess(
+                endpoint=self._addresses.s3_endpoint,
+                region=self._addresses.s3_region,
+                bucket=self._addresses.bucket,
+                prefix=prefix,
+                access_key_id=keys.access_key_id,
+                secret_access_key=keys.secret_access_key,
+                session_token=keys.session_token,
+                expires_at=micros(keys.expires_at),
+            ),
+        )

@@ -1,0 +1,147 @@
+"""Applies what agents report: one transaction for a bundle, each item judged by its fencing token."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from openhtc.domain.errors import InvalidRequest, Unauthorized
+from openhtc.domain.work import JobReport, LogChunk, Report, ReportAnswer
+from openhtc.services.changes import Changes
+from openhtc.services.clock import Clock
+from openhtc.storage import leasing, log_chunks
+from openhtc.storage.database import Connection, Database
+from openhtc.storage.leasing import LeasedJob
+
+MAX_ITEMS = 5000
+"""Jobs and log chunks in one report."""
+
+Triple = tuple[int, int, int]
+"""(batch, index, fencing token)"""
+
+
+class Reports:
+    def __init__(self, database: Database, clock: Clock, lease_seconds: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease = timedelta(seconds=lease_seconds)
+
+    async def apply(self, agent_no: int, report: Report) -> ReportAnswer:
+        """Raises Unauthorized when the agent was given up; what it reported under live leases counts all the same."""
+        if len(report.jobs) + len(report.chunks) > MAX_ITEMS:
+            raise InvalidRequest(f"the report has more than {MAX_ITEMS} items")
+        for chunk in report.chunks:
+            _check_chunk(chunk)
+
+        async def work(connection: Connection) -> tuple[bool, ReportAnswer]:
+            now = self._clock()
+            alive = await leasing.renew_agent(connection, agent_no, now, now + self._lease) is not None
+            changes = Changes(now)
+            gone = await _take(connection, report, changes)
+            held = await self._reconcile(connection, agent_no, report, now, changes)
+            await changes.apply(connection)
+            return alive, ReportAnswer(stop=held.stop, gone=sorted({*gone, *held.gone}))
+
+        alive, answer = await self._database.run(work)
+        if not alive:
+            raise Unauthorized("this agent was given up: open a new session")
+        return answer
+
+    async def _reconcile(
+        self, connection: Connection, agent_no: int, report: Report, now: datetime, changes: Changes
+    ) -> ReportAnswer:
+        """Compare the leases that the agent says it holds with those that it has.
+
+        A grant may still be on its way to the agent, so only an old lease counts as lost; from an agent that
+        takes no more work, any lease that it does not hold.
+        """
+        known = await leasing.agent_leases(connection, agent_no)
+        live = [lease for lease in known if lease.lease not in changes.concluded]
+        stop = [lease.lease for lease in live if lease.cancelled_at is not None]
+        if report.held is None:
+            return ReportAnswer(stop=stop)
+        held = set(report.held) | changes.started
+        certain = now if report.stopping else now - self._lease
+        lost = [
+            (lease.batch_no, lease.idx, lease.lease)
+            for lease in live
+            if lease.lease not in held and lease.leased_at <= certain
+        ]
+        for job in await leasing.lock_leases(connection, lost):
+            changes.take_back(job)
+        known_or_started = {lease.lease for lease in live} | changes.started
+        return ReportAnswer(stop=stop, gone=sorted(held - known_or_started))
+
+
+async def _take(connection: Connection, report: Report, changes: Changes) -> list[int]:
+    """Store chunks, collect starts and ends; returns the fencing tokens that are not live any more."""
+    asked: set[Triple] = {_triple(item) for item in report.jobs} | {_triple(chunk) for chunk in report.chunks}
+    if not asked:
+        return []
+    live = {
+        (job.batch_no, job.idx, job.lease): job
+        for job in await leasing.lock_leases(connection, sorted(asked))
+    }
+    chunks = [chunk for chunk in report.chunks if _is_own(chunk, live.get(_triple(chunk)))]
+    if chunks:
+        await log_chunks.add_chunks(connection, chunks)
+    for item in _merged(report.jobs):
+        job = live.get(_triple(item))
+        if job is not None and item.outcome is not None:
+            changes.conclude(job, item)
+        elif job is not None:
+            changes.start(job, item)
+    return [triple[2] for triple in asked if triple not in live]
+
+
+async def hand_back(connection: Connection, leases: Sequence[Triple], now: datetime) -> None:
+    """Return granted jobs whose grant could not be delivered."""
+    changes = Changes(now)
+    for job in await leasing.lock_leases(connection, leases):
+        changes.take_back(job)
+    await changes.apply(connection)
+
+
+async def expire_agent(connection: Connection, agent_no: int, now: datetime) -> None:
+    """Take a page of an agent's jobs back; when none is left, its life is over."""
+    jobs = await leasing.lock_agent_leases(connection, agent_no, MAX_ITEMS)
+    changes = Changes(now)
+    for job in jobs:
+        changes.lose(job, "the node was lost")
+    await changes.apply(connection)
+    if len(jobs) < MAX_ITEMS:
+        await leasing.end_agent(connection, agent_no, now)
+
+
+def _triple(item: JobReport | LogChunk) -> Triple:
+    return item.batch, item.index, item.lease
+
+
+def _is_own(chunk: LogChunk, job: LeasedJob | None) -> bool:
+    """Whether the lease lives and the object lies where the agent that got the lease may write."""
+    return job is not None and chunk.key.startswith(f"logs/{job.agent_no}/")
+
+
+def _check_chunk(chunk: LogChunk) -> None:
+    """Agents may name log objects only, so that no report makes a user's file readable as a log."""
+    if not chunk.key.startswith("logs/") or ".." in chunk.key or "\0" in chunk.key:
+        raise InvalidRequest(f"key: {chunk.key!r} is not the key of a log object")
+
+
+def _merged(items: list[JobReport]) -> list[JobReport]:
+    """One report for each lease: the first end wins and takes the start's time with it."""
+    merged: dict[Triple, JobReport] = {}
+    for item in items:
+        before = merged.get(_triple(item))
+        if before is None or before.outcome is None:
+            started = item.started_at if item.started_at is not None or before is None else before.started_at
+            merged[_triple(item)] = JobReport(
+                item.lease,
+                item.batch,
+                item.index,
+                started,
+                item.ended_at,
+                item.outcome,
+                item.exit_code,
+                item.reason,
+                item.usage,
+            )
+    return list(merged.values())

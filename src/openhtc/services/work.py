@@ -1,0 +1,144 @@
+"""Turns leased jobs into what an agent needs to run them."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from openhtc.domain.identity import JobScope, User
+from openhtc.domain.submission import StoredRequest
+from openhtc.domain.work import BatchWork, Capacity, ImageSource, JobLease, LeaseAnswer
+from openhtc.objects.temporary import TemporaryKeys
+from openhtc.services.access import shared_folder, task_folder
+from openhtc.services.authentication import claims_of
+from openhtc.services.images import RegistryAccess
+from openhtc.services.signing import Keys
+from openhtc.services.storage_access import KeyCache, task_prefixes
+from openhtc.services.tokens import JOB_TOKEN_MARGIN, JobRefresh, Tokens
+from openhtc.storage import identity, leasing
+from openhtc.storage.database import Database
+from openhtc.storage.leasing import Granted, WorkBatch
+
+_QUEUE_NAME = "openhtc"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where jobs and agents reach the parts."""
+
+    api_url: str
+    s3_endpoint: str
+    s3_region: str
+    bucket: str
+    registry_pull_url: str
+
+
+class WorkOrders:
+    def __init__(
+        self,
+        database: Database,
+        tokens: Tokens,
+        registry: RegistryAccess,
+        keys: KeyCache,
+        addresses: Addresses,
+    ) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._registry = registry
+        self._keys = keys
+        self._addresses = addresses
+
+    async def answer(self, granted: list[Granted], now: datetime) -> LeaseAnswer:
+        """The work behind leases that were just granted."""
+        if not granted:
+            return LeaseAnswer([], [])
+        async with self._database.connection() as connection:
+            batches = await leasing.batches_for_work(connection, sorted({g.batch_no for g in granted}))
+            users = {b.created_by: await identity.find_user(connection, b.created_by) for b in batches}
+        by_number = {batch.batch_no: batch for batch in batches}
+        works = [await self._batch(batch) for batch in batches]
+        signing = await self._tokens.keys()
+
+        def sign() -> list[JobLease]:
+            return [
+                self._lease(
+                    grant,
+                    by_number[grant.batch_no],
+                    users[by_number[grant.batch_no].created_by],
+                    signing,
+                    now,
+                )
+                for grant in granted
+            ]
+
+        return LeaseAnswer(works, await asyncio.to_thread(sign))
+
+    async def _batch(self, batch: WorkBatch) -> BatchWork:
+        keys = await self._keys.keys(batch.created_by, task_prefixes(batch.project_id, batch.task_id))
+        definition = batch.request["htcJobDefinition"]
+        return BatchWork(
+            batch=batch.batch_no,
+            parent_job_id=str(batch.id),
+            image=ImageSource(
+                url=self._addresses.registry_pull_url,
+                repository=batch.repository,
+                digest=batch.digest,
+                token=self._registry.pull_token(batch.repository),
+            ),
+            commands=definition["commands"],
+            working_dir=definition.get("workingDir"),
+            envs=[*_user_envs(batch.request), *self._shared_envs(batch, keys)],
+            needs=Capacity(batch.vcpus, batch.memory_mib, batch.disk_gib),
+            exec_timeout_seconds=batch.exec_timeout_seconds,
+        )
+
+    def _shared_envs(self, batch: WorkBatch, keys: TemporaryKeys) -> list[tuple[str, str]]:
+        bucket = f"s3://{self._addresses.bucket}/"
+        project, task = str(batch.project_id), str(batch.task_id)
+        return [
+            ("AWS_BATCH_JQ_NAME", f"{_QUEUE_NAME}-{batch.region.lower().replace('_', '-')}"),
+            ("AWS_BATCH_CE_NAME", _QUEUE_NAME),
+            ("RESCALE_PROJECT_ID", project),
+            ("RESCALE_TASK_ID", task),
+            ("RESCALE_HTC_PROJECT_ID", project),
+            ("RESCALE_HTC_TASK_ID", task),
+            ("RESCALE_HTC_REGION", batch.region),
+            ("PROJECT_SHARED_FOLDER", bucket + shared_folder(batch.project_id)),
+            ("TASK_SHARED_FOLDER", bucket + task_folder(batch.project_id, batch.task_id)),
+            ("AWS_ACCESS_KEY_ID", keys.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key),
+            ("AWS_SESSION_TOKEN", keys.session_token),
+            ("AWS_ENDPOINT_URL_S3", self._addresses.s3_endpoint),
+            ("AWS_REGION", self._addresses.s3_region),
+            ("AWS_DEFAULT_REGION", self._addresses.s3_region),
+            ("OPENHTC_API_URL", self._addresses.api_url),
+        ]
+
+    def _lease(
+        self, grant: Granted, batch: WorkBatch, user: User | None, signing: Keys, now: datetime
+    ) -> JobLease:
+        assert user is not None, "users are never removed while they have batches"
+        job_id = f"{batch.id}:{grant.idx}"
+        lifetime = timedelta(seconds=batch.exec_timeout_seconds) + JOB_TOKEN_MARGIN
+        scope = JobScope(batch.project_id, batch.task_id, batch.id, grant.idx, claims_of(batch.request))
+        refresh = JobRefresh(
+            user.id, batch.project_id, batch.task_id, batch.id, grant.idx, int((now + lifetime).timestamp())
+        )
+        return JobLease(
+            lease=grant.lease,
+            batch=grant.batch_no,
+            index=grant.idx,
+            attempt=grant.attempt,
+            envs=[
+                ("AWS_BATCH_JOB_ARRAY_INDEX", str(grant.idx)),
+                ("AWS_BATCH_JOB_ATTEMPT", str(grant.attempt)),
+                ("AWS_BATCH_JOB_ID", job_id),
+                ("RESCALE_JOB_ID", job_id),
+                ("RESCALE_HTC_BEARER_TOKEN", self._tokens.job_token(signing, user, scope, now, lifetime)),
+                ("RESCALE_HTC_REFRESH_TOKEN", self._tokens.job_refresh_token(refresh)),
+            ],
+            log_floor_ns=grant.log_floor_ns,
+        )
+
+
+def _user_envs(request: StoredRequest) -> list[tuple[str, str]]:
+    return [(pair["name"], pair["value"]) for pair in request["htcJobDefinition"].get("envs", [])]

@@ -1,0 +1,62 @@
+"""What a server is told at its start; the same keys on one machine and in production."""
+
+from pathlib import Path
+
+import msgspec
+
+from openhtc.domain.regions import Region
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All keys of ``openhtc server --settings FILE``, each also readable from ``OPENHTC_<KEY>``."""
+
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 8080
+    workers: int = 1
+    """Worker processes; each holds its own database pool."""
+    public_url: str
+    """Origin by which jobs and registry clients reach this server, without a path."""
+    trusted_proxies: list[str] = []
+    """Addresses whose X-Forwarded-Proto and X-Forwarded-Host are believed."""
+
+    database_url: str
+    database_connections: int = 16
+
+    s3_endpoint: str
+    s3_public_endpoint: str | None = None
+    """What presigned URLs and jobs use when it differs from s3_endpoint."""
+    s3_region: str = "us-east-1"
+    s3_bucket: str
+    s3_access_key: str
+    s3_secret_key: str
+    sts_endpoint: str | None = None
+    """Where AssumeRole is asked; the S3 endpoint when absent."""
+    sts_role_arn: str
+
+    registry_url: str
+    """Where this server reaches the OCI registry."""
+    registry_host: str
+    """host[:port] of the registry as users and agents see it."""
+    registry_public_url: str | None = None
+    """Where agents pull from; http://<registry_host> for loopback, https:// otherwise, when absent."""
+    registry_service: str = "openhtc-registry"
+    registry_issuer: str = "openhtc"
+    registry_key_file: Path
+
+    secret_key: str
+    """Encrypts the signing keys in the database and authenticates refresh tokens of jobs."""
+    default_region: Region = Region.AWS_US_WEST_2
+    lease_seconds: int = 30
+    log_level: str = "info"
+    log_json: bool = True
+
+    @property
+    def jobs_s3_endpoint(self) -> str:
+        return self.s3_public_endpoint or self.s3_endpoint
+
+    @property
+    def pull_url(self) -> str:
+        if self.registry_public_url is not None:
+            return self.registry_public_url
+        loopback = self.registry_host.startswith(("127.", "localhost"))
+        return f"{'http' if loopback else 'https'}://{self.registry_host}"

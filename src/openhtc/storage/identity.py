@@ -1,0 +1,147 @@
+"""Users, workspaces and long-lived secrets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from openhtc.domain.errors import InvalidRequest
+from openhtc.domain.identity import User
+from openhtc.storage.database import Connection
+from openhtc.storage.queries import load
+
+_SQL = load("identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    id: str
+    name: str
+    organization_code: str
+    regions: list[str]
+    htc_enabled: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    id: str
+    workspace_id: str
+    email: str
+    full_name: str
+    is_workspace_admin: bool
+    is_organization_admin: bool
+    is_operator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    id: UUID
+    kind: str
+    user_id: str | None
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    kid: UUID
+    private_pem: str
+    created_at: datetime
+    retired_at: datetime | None
+
+
+async def insert_organization(connection: Connection, code: str, name: str) -> None:
+    """Does nothing when the organization exists."""
+    await connection.execute(_SQL["insert_organization"], code, name)
+
+
+async def insert_workspace(
+    connection: Connection, workspace_id: str, name: str, organization: str, regions: Sequence[str]
+) -> None:
+    try:
+        await connection.execute(_SQL["insert_workspace"], workspace_id, name, organization, list(regions))
+    except asyncpg.UniqueViolationError:
+        raise InvalidRequest(f"workspace {workspace_id!r} exists already") from None
+    except asyncpg.CheckViolationError:
+        raise InvalidRequest(f"workspace name {name!r}: expected a text without '/'") from None
+
+
+async def list_workspaces(connection: Connection) -> list[Workspace]:
+    return [Workspace(**row) for row in await connection.fetch(_SQL["list_workspaces"])]
+
+
+async def insert_user(connection: Connection, user: UserRow) -> None:
+    try:
+        await connection.execute(
+            _SQL["insert_user"],
+            user.id,
+            user.workspace_id,
+            user.email,
+            user.full_name,
+            user.is_workspace_admin,
+            user.is_organization_admin,
+            user.is_operator,
+        )
+    except asyncpg.UniqueViolationError:
+        raise InvalidRequest(f"user {user.email!r} exists already in workspace {user.workspace_id}") from None
+    except asyncpg.ForeignKeyViolationError:
+        raise InvalidRequest(f"there is no workspace {user.workspace_id!r}") from None
+
+
+async def list_users(connection: Connection, workspace_id: str | None) -> list[UserRow]:
+    return [UserRow(**row) for row in await connection.fetch(_SQL["list_users"], workspace_id)]
+
+
+async def find_user(connection: Connection, user_id: str) -> User | None:
+    row = await connection.fetchrow(_SQL["find_user"], user_id)
+    return None if row is None else User(**row)
+
+
+async def insert_credential(
+    connection: Connection, kind: str, user_id: str | None, label: str, secret_hash: bytes
+) -> UUID:
+    try:
+        found: UUID = await connection.fetchval(_SQL["insert_credential"], kind, user_id, label, secret_hash)
+    except asyncpg.ForeignKeyViolationError:
+        raise InvalidRequest(f"there is no user {user_id!r}") from None
+    except asyncpg.CheckViolationError:
+        expected = "no user" if kind == "agent_key" else "a user"
+        raise InvalidRequest(f"user: {user_id!r}, but a credential of kind {kind} has {expected}") from None
+    return found
+
+
+async def find_credential(
+    connection: Connection, kind: str, secret_hash: bytes
+) -> tuple[UUID, str | None] | None:
+    """The id and the owning user of a live secret."""
+    row = await connection.fetchrow(_SQL["find_credential"], secret_hash, kind)
+    return None if row is None else (row["id"], row["user_id"])
+
+
+async def revoke_credential(connection: Connection, credential_id: UUID) -> bool:
+    """False when there is no such live credential."""
+    return await connection.fetchval(_SQL["revoke_credential"], credential_id) is not None
+
+
+async def revoke_labelled(connection: Connection, label: str) -> None:
+    await connection.execute(_SQL["revoke_labelled"], label)
+
+
+async def list_credentials(connection: Connection, user_id: str | None) -> list[Credential]:
+    return [Credential(**row) for row in await connection.fetch(_SQL["list_credentials"], user_id)]
+
+
+async def insert_signing_key(connection: Connection, kid: UUID, private_pem: str) -> None:
+    await connection.execute(_SQL["insert_signing_key"], kid, private_pem)
+
+
+async def lock_signing_keys(connection: Connection) -> None:
+    await connection.execute(_SQL["lock_signing_keys"])
+
+
+async def list_signing_keys(connection: Connection) -> list[SigningKey]:
+    return [SigningKey(**row) for row in await connection.fetch(_SQL["list_signing_keys"])]

@@ -1,0 +1,95 @@
+-- name: insert_batch
+INSERT INTO batches (id, task_id, project_id, group_label, created_by, created_at, size, request, region, priority,
+                     repository, digest, vcpus, memory_mib, disk_gib, exec_timeout_seconds, max_retries)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+RETURNING batch_no
+
+-- name: insert_jobs
+-- All jobs of the given batches at once, runnable from the given time.
+INSERT INTO jobs (batch_no, idx, status, queued_at)
+SELECT b.batch_no, i.idx, 2, $3
+FROM unnest($1::bigint[], $2::int[]) AS b (batch_no, size),
+     LATERAL generate_series(0, b.size - 1) AS i (idx)
+
+-- name: find_job
+SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
+       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, p.workspace_id,
+       j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
+       j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
+FROM batches b
+JOIN projects p ON p.id = b.project_id
+JOIN jobs j ON j.batch_no = b.batch_no
+LEFT JOIN agents a ON a.agent_no = j.agent_no
+WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
+
+-- name: page_jobs
+-- A task's jobs after a position, by batch and index; group, status and job ids narrow it. Walks the task's batches
+-- in order and stops when the page is full.
+SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
+       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, p.workspace_id,
+       j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
+       j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
+FROM (
+    SELECT batch.batch_no AS found_batch, job.idx AS found_idx
+    FROM (
+        SELECT batch_no, id FROM batches
+        WHERE task_id = $1 AND batch_no >= $2
+          AND ($4::text IS NULL OR group_label = $4) AND ($6::uuid[] IS NULL OR id = ANY ($6))
+        ORDER BY batch_no
+    ) batch
+    CROSS JOIN LATERAL (
+        SELECT idx FROM jobs
+        WHERE batch_no = batch.batch_no AND (batch.batch_no > $2 OR idx > $3)
+          AND ($5::smallint IS NULL OR status = $5)
+          AND ($6::uuid[] IS NULL OR (batch.id, idx) IN (SELECT * FROM unnest($6::uuid[], $7::int[])))
+        ORDER BY idx
+    ) job
+    ORDER BY batch.batch_no, job.idx LIMIT $8
+) page
+JOIN batches b ON b.batch_no = page.found_batch
+JOIN jobs j ON j.batch_no = page.found_batch AND j.idx = page.found_idx
+JOIN projects p ON p.id = b.project_id
+LEFT JOIN agents a ON a.agent_no = j.agent_no
+ORDER BY b.batch_no, j.idx
+
+-- name: list_attempts
+SELECT attempt, queued_at, leased_at, started_at, ended_at, outcome, exit_code, reason, agent_no
+FROM attempts WHERE batch_no = $1 AND idx = $2 ORDER BY attempt
+
+-- name: count_by_group
+-- Totals of each group of a task after a label, in order of the label; only the given labels when asked.
+SELECT group_label, sum(submitted_to_rescale)::bigint AS submitted_to_rescale,
+       sum(submitted_to_provider)::bigint AS submitted_to_provider, sum(runnable)::bigint AS runnable,
+       sum(starting)::bigint AS starting, sum(running)::bigint AS running,
+       sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed
+FROM job_counts
+WHERE task_id = $1 AND group_label > $2 AND ($3::text[] IS NULL OR group_label = ANY ($3))
+GROUP BY group_label ORDER BY group_label LIMIT $4
+
+-- name: count_task
+SELECT coalesce(sum(submitted_to_rescale), 0)::bigint AS submitted_to_rescale,
+       coalesce(sum(submitted_to_provider), 0)::bigint AS submitted_to_provider,
+       coalesce(sum(runnable), 0)::bigint AS runnable,
+       coalesce(sum(starting), 0)::bigint AS starting, coalesce(sum(running), 0)::bigint AS running,
+       coalesce(sum(succeeded), 0)::bigint AS succeeded, coalesce(sum(failed), 0)::bigint AS failed
+FROM job_counts WHERE task_id = $1
+
+-- name: cancel_jobs
+-- Jobs that no agent holds end here and now; those that one holds are marked, and the agent is told to stop
+-- them. One statement, so that a job which changes hands meanwhile is met in whatever state it is.
+UPDATE jobs j SET cancelled_at = $4,
+       status = CASE WHEN j.lease IS NULL THEN 6 ELSE j.status END,
+       ended_at = CASE WHEN j.lease IS NULL THEN greatest($4, j.queued_at) END,
+       reason = CASE WHEN j.lease IS NULL THEN $5 END
+FROM batches b
+WHERE b.task_id = $1 AND j.batch_no = b.batch_no AND j.ended_at IS NULL AND j.cancelled_at IS NULL
+  AND ($2::text IS NULL OR b.group_label = $2) AND ($3::text IS NULL OR b.created_by = $3)
+
+-- name: owns_batch
+SELECT EXISTS (SELECT 1 FROM batches WHERE task_id = $1 AND created_by = $2)
+
+-- name: is_unfinished
+-- Whether a job that a token was made for still runs or waits.
+SELECT EXISTS (
+    SELECT 1 FROM batches b JOIN jobs j USING (batch_no) WHERE b.id = $1 AND j.idx = $2 AND j.ended_at IS NULL
+)

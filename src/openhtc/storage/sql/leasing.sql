@@ -1,0 +1,152 @@
+-- name: insert_agent
+INSERT INTO agents (name, region, architecture, runtime, version, vcpus, memory_mib, disk_gib,
+                    started_at, seen_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) RETURNING agent_no
+
+-- name: renew_agent
+-- Moves the end of all of an agent's leases; no row when the agent is already given up.
+UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING region
+
+-- name: hold_agent
+-- One row while the agent lives. It cannot be given up before the transaction ends: expiry waits for this lock.
+SELECT vcpus, memory_mib, disk_gib FROM agents
+WHERE agent_no = $1 AND ended_at IS NULL AND expires_at >= $2 FOR KEY SHARE
+
+-- name: expired_agents
+SELECT agent_no FROM agents WHERE ended_at IS NULL AND expires_at < $1
+ORDER BY agent_no LIMIT $2 FOR UPDATE SKIP LOCKED
+
+-- name: end_agent
+UPDATE agents SET ended_at = $2 WHERE agent_no = $1
+
+-- name: waiting_batches
+-- Batches with work for a region that fit a free capacity: of every project that waits, the first few. The projects
+-- are found by jumping along the index, so that one with very many batches hides no other.
+WITH RECURSIVE waiting AS (
+    (SELECT project_id FROM batches WHERE region = $1 AND runnable > 0 ORDER BY project_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT b.project_id FROM batches b
+            WHERE b.region = $1 AND b.runnable > 0 AND b.project_id > w.project_id
+            ORDER BY b.project_id LIMIT 1)
+    FROM waiting w WHERE w.project_id IS NOT NULL
+)
+SELECT b.batch_no, b.project_id, b.priority, b.runnable, b.vcpus, b.memory_mib, b.disk_gib
+FROM waiting w CROSS JOIN LATERAL (
+    SELECT * FROM batches
+    WHERE region = $1 AND project_id = w.project_id AND runnable > 0
+      AND vcpus <= $2 AND memory_mib <= $3 AND disk_gib <= $4
+    ORDER BY priority, batch_no LIMIT 20
+) b
+
+-- name: active_vcpus
+-- What each of the given projects holds at the moment, all regions together.
+SELECT project_id, sum(active * vcpus)::bigint AS vcpus FROM batches
+WHERE active > 0 AND project_id = ANY ($1) GROUP BY project_id
+
+-- name: lease_jobs
+-- Gives an agent up to n jobs of each batch, the lowest index first; jobs that another transaction holds are passed over.
+WITH picked AS (
+    SELECT j.batch_no, j.idx
+    FROM unnest($1::bigint[], $2::int[]) AS w (batch_no, n)
+    CROSS JOIN LATERAL (
+        SELECT batch_no, idx FROM jobs
+        WHERE batch_no = w.batch_no AND status = 2
+        ORDER BY idx LIMIT w.n FOR UPDATE SKIP LOCKED
+    ) j
+)
+UPDATE jobs SET status = 3, attempt = jobs.attempt + 1, lease = nextval('leases'), agent_no = $3,
+       leased_at = greatest($4, jobs.queued_at), started_at = NULL
+FROM picked
+WHERE jobs.batch_no = picked.batch_no AND jobs.idx = picked.idx
+RETURNING jobs.batch_no, jobs.idx, jobs.attempt, jobs.lease,
+    CASE WHEN jobs.attempt > 1 THEN
+        (SELECT coalesce(max(last_ns), 0) FROM log_chunks c WHERE c.batch_no = jobs.batch_no AND c.idx = jobs.idx)
+    ELSE 0 END AS log_floor_ns
+
+-- name: batches_for_work
+SELECT b.batch_no, b.id, b.task_id, b.project_id, b.created_by, b.request, b.region, b.repository, b.digest,
+       b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds
+FROM batches b WHERE b.batch_no = ANY ($1)
+
+-- name: lock_leases
+-- The jobs behind live leases, locked in one order, with what decides their next state. A lease that is
+-- not the job's live one finds nothing: that is the fence.
+SELECT j.batch_no, j.idx, j.lease, j.agent_no, j.attempt, j.failures, j.losses, j.status, j.queued_at, j.leased_at, j.started_at,
+       j.cancelled_at, b.max_retries, b.task_id
+FROM jobs j JOIN batches b USING (batch_no)
+WHERE (j.batch_no, j.idx, j.lease) IN (SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[]))
+ORDER BY j.batch_no, j.idx FOR UPDATE OF j
+
+-- name: lock_agent_leases
+-- Every live lease of one agent, locked.
+SELECT j.batch_no, j.idx, j.lease, j.agent_no, j.attempt, j.failures, j.losses, j.status, j.queued_at, j.leased_at, j.started_at,
+       j.cancelled_at, b.max_retries, b.task_id
+FROM jobs j JOIN batches b USING (batch_no)
+WHERE j.agent_no = $1 AND j.lease IS NOT NULL
+ORDER BY j.batch_no, j.idx LIMIT $2 FOR UPDATE OF j
+
+-- name: agent_leases
+SELECT batch_no, idx, lease, leased_at, cancelled_at FROM jobs WHERE agent_no = $1 AND lease IS NOT NULL
+
+-- name: keep_attempts
+-- Moves the current attempt of jobs that go back to the queue into the history.
+INSERT INTO attempts (batch_no, idx, attempt, agent_no, queued_at, leased_at, started_at, ended_at, outcome,
+                      exit_code, reason)
+SELECT j.batch_no, j.idx, j.attempt, j.agent_no, j.queued_at, j.leased_at, r.started_at, r.ended_at, r.outcome,
+       r.exit_code, r.reason
+FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::int[], $7::text[])
+     AS r (batch_no, idx, started_at, ended_at, outcome, exit_code, reason)
+JOIN jobs j ON j.batch_no = r.batch_no AND j.idx = r.idx
+
+-- name: move_jobs
+-- Every change of a bundle in one statement, so that the counters' trigger runs once and locks its rows in one order.
+-- status 4: the attempt runs. 2: the attempt is over and the job goes back to the queue. 5 and 6: the job is over.
+UPDATE jobs j SET
+    status = r.status,
+    lease = CASE WHEN r.status = 4 THEN j.lease END,
+    agent_no = CASE WHEN r.status <> 2 THEN j.agent_no END,
+    queued_at = CASE WHEN r.status = 2 THEN r.ended_at ELSE j.queued_at END,
+    leased_at = CASE WHEN r.status <> 2 THEN j.leased_at END,
+    started_at = CASE WHEN r.status <> 2 THEN r.started_at END,
+    ended_at = CASE WHEN r.status >= 5 THEN r.ended_at END,
+    exit_code = CASE WHEN r.status >= 5 THEN r.exit_code END,
+    reason = CASE WHEN r.status >= 5 THEN r.reason END,
+    failure = r.failure,
+    cpu_ms = r.cpu_ms,
+    max_memory_mib = r.max_memory_mib,
+    failures = r.failures,
+    losses = r.losses
+FROM unnest($1::bigint[], $2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::int[], $7::text[],
+            $8::text[], $9::bigint[], $10::int[], $11::smallint[], $12::smallint[])
+     AS r (batch_no, idx, status, started_at, ended_at, exit_code, failure, reason, cpu_ms, max_memory_mib,
+           failures, losses)
+WHERE j.batch_no = r.batch_no AND j.idx = r.idx
+
+-- name: touch_tasks
+-- Tasks whose row is held by somebody are passed over: whoever holds it is just about to move the time.
+UPDATE tasks t SET last_active_at = $2::timestamptz
+FROM (SELECT id FROM tasks WHERE id = ANY ($1) AND last_active_at < $2::timestamptz - interval '1 second'
+      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) stale
+WHERE t.id = stale.id
+
+-- name: chunk_ends
+-- How many lines are known of each of the given jobs.
+SELECT batch_no, idx, max(first_line + lines) AS lines FROM log_chunks
+WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) GROUP BY batch_no, idx
+
+-- name: chunk_exists
+SELECT batch_no, idx, object_key, object_offset FROM log_chunks
+WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) AND object_key = ANY ($3)
+
+-- name: insert_chunks
+INSERT INTO log_chunks (batch_no, idx, first_line, lines, object_key, object_offset, length, last_ns)
+SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::bigint[], $7::int[],
+                     $8::bigint[])
+
+-- name: page_chunks
+-- The chunks of a job that hold lines of [from, to), in order.
+SELECT first_line, lines, object_key, object_offset, length FROM log_chunks
+WHERE batch_no = $1 AND idx = $2 AND first_line < $4 AND first_line + lines > $3 ORDER BY first_line
+
+-- name: count_lines
+SELECT coalesce(max(first_line + lines), 0) FROM log_chunks WHERE batch_no = $1 AND idx = $2

@@ -1,0 +1,325 @@
+"""Who may come in, with what, and where."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
+
+from openhtc.domain.errors import InvalidRequest, NotFound, OpenhtcError, Unauthorized
+from openhtc.domain.identity import JobScope, User
+from openhtc.domain.regions import Region
+from openhtc.services import signing
+from openhtc.services.administration import Administration
+from openhtc.services.signing import SigningKeys
+from openhtc.services.tokens import JobRefresh, Tokens, TokenUse
+
+from ..world import SECRET_KEY, Task
+from .conftest import ISSUER_URL, Core
+
+EVERY_USE = tuple(TokenUse)
+
+
+async def running_job(core: Core, user: User) -> tuple[Task, JobScope]:
+    task = await core.world.task(user)
+    batch = await core.world.batch(task)
+    await core.world.grant(await core.world.agent(), (batch, 1))
+    return task, JobScope(task.project, task.id, batch.id, 0)
+
+
+async def every_kind(core: Core, user: User) -> dict[str, str]:
+    """One valid credential of each kind, as the header would say it."""
+    now = core.world.clock.now
+    keys = await core.tokens.keys()
+    task, scope = await running_job(core, user)
+    admin = Administration(core.world.database)
+    hour = timedelta(hours=1)
+    return {
+        "api_key": f"Token {(await admin.create_key('api_key', user.id, ''))[1]}",
+        "refresh": f"Refresh {(await admin.create_key('refresh_token', user.id, ''))[1]}",
+        "agent_key": f"Token {(await admin.create_key('agent_key', None, ''))[1]}",
+        "user": f"Bearer {core.tokens.user_token(keys, user, now)}",
+        "job": f"Bearer {core.tokens.job_token(keys, user, scope, now, hour)}",
+        "agent": f"Bearer {core.tokens.agent_token(keys, 7, now)}",
+        "registry": f"Bearer {core.tokens.registry_token(keys, user, task.project, now)}",
+    }
+
+
+async def test_each_kind_of_credential_is_refused_where_it_does_not_belong(core: Core) -> None:
+    credentials = await every_kind(core, await core.world.user())
+    doors = {
+        core.authentication.by_key: {"api_key", "refresh"},
+        core.authentication.by_bearer: {"user", "job"},
+        core.authentication.agent_by_key: {"agent_key"},
+        core.authentication.agent_by_bearer: {"agent"},
+    }
+    for door, welcome in doors.items():
+        for kind, header in credentials.items():
+            if kind in welcome:
+                await door(header)
+            else:
+                with pytest.raises(Unauthorized):
+                    await door(header)
+
+
+async def test_the_registry_takes_its_own_token_only(core: Core) -> None:
+    user = await core.world.user()
+    credentials = await every_kind(core, user)
+    for kind, header in credentials.items():
+        secret = header.partition(" ")[2]
+        basic = "Basic " + base64.b64encode(f"AWS:{secret}".encode()).decode()
+        if kind == "registry":
+            await core.registry.grant(basic, [])
+        else:
+            with pytest.raises(Unauthorized):
+                await core.registry.grant(basic, [])
+        for wrong in (header, "Basic " + base64.b64encode(f"me:{secret}".encode()).decode()):
+            with pytest.raises(Unauthorized):
+                await core.registry.grant(wrong, [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Token",
+        "Token ",
+        "Bearer",
+        "Basic QTpC",
+        "Refresh x",
+        "Refresh ohj_",
+        "Refresh ohj_abc.é",
+        "Refresh ohj_é.abc",
+        "Token é",
+        "Bearer é.é.é",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "Bearer W10.W10.W10",
+        "Bearer bnVsbA.bnVsbA.bnVsbA",
+        "Bearer " + "W1tb" * 3000 + ".e30.e30",
+    ],
+)
+async def test_nonsense_is_refused(core: Core, header: str | None) -> None:
+    authentication = core.authentication
+    for door in (
+        authentication.by_key,
+        authentication.by_bearer,
+        authentication.agent_by_key,
+        authentication.agent_by_bearer,
+    ):
+        with pytest.raises(Unauthorized):
+            await door(header)
+
+
+async def test_an_expired_token_is_refused(core: Core) -> None:
+    credentials = await every_kind(core, await core.world.user())
+    core.world.clock.step(3600 - 1)
+    await core.authentication.by_bearer(credentials["user"])
+    await core.authentication.by_bearer(credentials["job"])
+    await core.authentication.agent_by_bearer(credentials["agent"])
+    core.world.clock.step(2)
+    await core.authentication.by_bearer(credentials["user"])
+    for kind, door in (
+        ("job", core.authentication.by_bearer),
+        ("agent", core.authentication.agent_by_bearer),
+    ):
+        with pytest.raises(Unauthorized, match="expired"):
+            await door(credentials[kind])
+    core.world.clock.step(5 * 3600)
+    with pytest.raises(Unauthorized, match="expired"):
+        await core.authentication.by_bearer(credentials["user"])
+
+
+def decoded(part: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def encoded(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+async def test_a_changed_token_is_refused(core: Core) -> None:
+    user = await core.world.user()
+    keys = await core.tokens.keys()
+    token = core.tokens.user_token(keys, user, core.world.clock.now)
+    head, body, seal = token.split(".")
+    other = encoded({**decoded(body), "sub": "somebody"})
+    unsigned = encoded({**decoded(head), "alg": "none"})
+    longer = encoded({**decoded(body), "exp": decoded(body)["exp"] + 10**6})
+    public = json.dumps(keys.public()[0])
+    symmetric = jwt.encode(
+        {"alg": "HS256", "kid": keys.signing.kid}, decoded(body), OctKey.import_key(public), ["HS256"]
+    )
+    for changed in (
+        f"{head}.{other}.{seal}",
+        f"{head}.{longer}.{seal}",
+        f"{unsigned}.{body}.",
+        f"{unsigned}.{body}.{seal}",
+        f"{encoded({**decoded(head), 'kid': str(uuid4())})}.{body}.{seal}",
+        f"{encoded({'alg': 'RS256'})}.{body}.{seal}",
+        f"{head}.{body}.",
+        f"{head}.{body}",
+        symmetric,
+    ):
+        with pytest.raises(Unauthorized):
+            await core.tokens.read(changed, EVERY_USE, core.world.clock.now)
+    assert (await core.tokens.read(token, EVERY_USE, core.world.clock.now))["sub"] == user.id
+
+
+async def test_tokens_of_a_stranger_are_refused(core: Core) -> None:
+    """Another installation's, with another key under our kid, or with our key and another issuer."""
+    user = await core.world.user()
+    keys = await core.tokens.keys()
+    now = core.world.clock.now
+    foreign = RSAKey.generate_key(2048, {"kid": keys.signing.kid})
+    claims = {"iss": ISSUER_URL, "sub": user.id, "exp": 2**33, "use": "user"}
+    forged = jwt.encode({"alg": "RS256", "kid": keys.signing.kid}, claims, foreign, ["RS256"])
+    elsewhere = Tokens(SigningKeys(core.world.database, SECRET_KEY), "https://other.example", SECRET_KEY)
+    for token in (forged, elsewhere.user_token(keys, user, now)):
+        with pytest.raises(Unauthorized):
+            await core.tokens.read(token, EVERY_USE, now)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, 2000), letter=st.sampled_from("ABab01-_.=é \0"))
+def test_no_letter_of_a_refresh_token_can_be_changed(position: int, letter: str) -> None:
+    tokens = Tokens(None, ISSUER_URL, SECRET_KEY)  # type: ignore[arg-type]
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    made = tokens.job_refresh_token(JobRefresh("user", uuid4(), uuid4(), uuid4(), 3, 2**32))
+    at = position % len(made)
+    changed = made[:at] + letter + made[at + 1 :]
+    if changed == made:
+        assert tokens.read_job_refresh(changed, now) is not None
+    else:
+        assert tokens.read_job_refresh(changed, now) is None
+
+
+async def test_a_user_token_says_who_it_is(core: Core) -> None:
+    user = await core.world.user(admin=True)
+    token = core.tokens.user_token(await core.tokens.keys(), user, core.world.clock.now)
+    found = await core.authentication.by_bearer(f"Bearer {token}")
+    claims = dict(found.claims)
+    assert claims["groups"] == ["member", "workspace_admin"]
+    wanted = ("userFullName", "userEmail", "workspaceName", "workspaceId", "organizationCode")
+    assert [claims[name] for name in wanted] == [
+        user.full_name,
+        user.email,
+        user.workspace_name,
+        user.workspace_id,
+        user.organization_code,
+    ]
+    assert int(str(claims["exp"])) - int(str(claims["iat"])) == 6 * 3600
+
+
+async def test_the_tokens_of_a_job_end_with_it(core: Core) -> None:
+    user = await core.world.user()
+    task = await core.world.task(user)
+    batch = await core.world.batch(task)
+    agent = await core.world.agent()
+    (grant,) = await core.world.grant(agent, (batch, 1))
+    scope = JobScope(task.project, task.id, batch.id, 0)
+    token = core.tokens.job_token(
+        await core.tokens.keys(), user, scope, core.world.clock.now, timedelta(hours=1)
+    )
+    assert (await core.authentication.by_bearer(f"Bearer {token}")).job == scope
+    await core.world.report(agent, core.world.end(grant))
+    with pytest.raises(Unauthorized, match="ended"):
+        await core.authentication.by_bearer(f"Bearer {token}")
+
+
+async def test_a_revoked_key_is_refused(core: Core) -> None:
+    user = await core.world.user()
+    admin = Administration(core.world.database)
+    key_id, secret = await admin.create_key("api_key", user.id, "laptop")
+    assert (await core.authentication.by_key(f"Token {secret}")).user == user
+    await admin.revoke_key(key_id)
+    with pytest.raises(Unauthorized):
+        await core.authentication.by_key(f"Token {secret}")
+    with pytest.raises(NotFound):
+        await admin.revoke_key(key_id)
+    assert [key.label for key in await admin.list_keys(user.id)] == ["laptop"]
+
+
+async def test_secrets_are_stored_nowhere(core: Core) -> None:
+    user = await core.world.user()
+    _, secret = await Administration(core.world.database).create_key("api_key", user.id, "")
+    dump = str(await core.world.rows("SELECT * FROM credentials"))
+    assert secret not in dump
+    assert secret.removeprefix("ohk_") not in dump
+
+
+async def test_a_workspace_that_is_switched_off(core: Core) -> None:
+    user = await core.world.user()
+    credentials = await every_kind(core, user)
+    await core.world.rows("UPDATE workspaces SET htc_enabled = false")
+    for kind, door in (
+        ("api_key", core.authentication.by_key),
+        ("user", core.authentication.by_bearer),
+        ("job", core.authentication.by_bearer),
+    ):
+        with pytest.raises(Unauthorized, match="switched off"):
+            await door(credentials[kind])
+
+
+async def test_a_new_signing_key_reaches_another_server_at_once(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token signed with a key that this server has not read yet is not refused."""
+    monkeypatch.setattr(signing, "_UNKNOWN_KEY_SECONDS", 0.0)
+    user = await core.world.user()
+    now = core.world.clock.now
+    old = core.tokens.user_token(await core.tokens.keys(), user, now)
+    elsewhere = SigningKeys(core.world.database, SECRET_KEY)
+    kid = await elsewhere.rotate()
+    keys = await elsewhere.current()
+    assert keys.signing.kid == kid
+    new = core.tokens.user_token(keys, user, now)
+    for token in (old, new):
+        assert (await core.tokens.read(token, EVERY_USE, now))["sub"] == user.id
+    assert {key["kid"] for key in (await core.tokens.keys()).public()} == set(keys.by_kid)
+    assert all("d" not in key for key in keys.public())
+
+
+async def test_signing_keys_do_not_open_with_another_secret(core: Core) -> None:
+    with pytest.raises(OpenhtcError, match="secret_key"):
+        await SigningKeys(core.world.database, "another secret").current()
+
+
+async def test_bootstrap_twice_keeps_the_user_and_replaces_the_keys(core: Core) -> None:
+    admin = Administration(core.world.database)
+    first = await admin.bootstrap(Region.AWS_US_WEST_2)
+    second = await admin.bootstrap(Region.AWS_US_WEST_2)
+    assert (first.user_id, first.workspace_id) == (second.user_id, second.workspace_id)
+    assert first.api_key != second.api_key
+    found = await core.authentication.by_key(f"Token {second.api_key}")
+    assert found.user.administers_workspace
+    await core.authentication.agent_by_key(f"Token {second.agent_key}")
+    with pytest.raises(Unauthorized):
+        await core.authentication.by_key(f"Token {first.api_key}")
+    with pytest.raises(Unauthorized):
+        await core.authentication.agent_by_key(f"Token {first.agent_key}")
+
+
+async def test_administration_refuses_what_cannot_be(core: Core) -> None:
+    admin = Administration(core.world.database)
+    workspace = await admin.create_workspace("w", "org", [Region.AWS_US_WEST_2])
+    await admin.create_user(workspace, "a@example.org", "A")
+    for attempt in (
+        admin.create_user(workspace, "a@example.org", "again"),
+        admin.create_user(workspace, "no address", "A"),
+        admin.create_user("99-nowhere", "b@example.org", "B"),
+        admin.create_workspace("a/b", "org", [Region.AWS_US_WEST_2]),
+        admin.create_workspace("w", "org", []),
+        admin.create_key("api_key", "nobody", ""),
+        admin.create_key("api_key", None, ""),
+        admin.create_key("agent_key", (await core.world.user()).id, ""),
+    ):
+        with pytest.raises(InvalidRequest):
+            await attempt

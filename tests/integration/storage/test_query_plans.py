@@ -1,0 +1,111 @@
+"""The statements that run all the time read what they answer, not the whole table."""
+
+import json
+from typing import Any
+
+import pytest
+
+from openhtc.storage import jobs, leasing
+from openhtc.storage.jobs import JobFilter
+
+from ..world import REGION, Batch, Task, World
+
+SIZE = 1000
+BATCHES = 100
+PAGE = 101
+
+
+@pytest.fixture
+async def crowd(world: World) -> tuple[Task, list[Batch]]:
+    """200,000 jobs of two tasks, the first of which is asked about."""
+    task, other = await world.task(), await world.task()
+    await world.batches(other, [SIZE] * (BATCHES // 2))
+    mine = await world.batches(task, [SIZE] * BATCHES)
+    await world.batches(other, [SIZE] * (BATCHES // 2))
+    agent = await world.agent()
+    for batch in mine[:10]:
+        grants = await world.grant(agent, (batch, SIZE))
+        await world.report(agent, *(world.end(grant) for grant in grants))
+    await world.rows("VACUUM ANALYZE")
+    return task, mine
+
+
+async def read(world: World, statement: str, *arguments: object) -> dict[str, int]:
+    """How many rows of each table the statement looked at."""
+    async with world.database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            text = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments)
+        finally:
+            await transaction.rollback()
+    seen: dict[str, int] = {}
+    _walk(json.loads(text)[0]["Plan"], seen)
+    return seen
+
+
+def _walk(node: dict[str, Any], seen: dict[str, int]) -> None:
+    if name := node.get("Relation Name"):
+        dropped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        looked = round((node["Actual Rows"] + dropped) * node["Actual Loops"])
+        seen[name] = seen.get(name, 0) + looked
+    for child in node.get("Plans", []):
+        _walk(child, seen)
+
+
+async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
+    world: World, crowd: tuple[Task, list[Batch]]
+) -> None:
+    task, mine = crowd
+    agent = await world.agent()
+    grants = await world.grant(agent, (mine[50], 100))
+    middle = (mine[60].no, 500)
+
+    def page(after: tuple[int, int], **narrow: Any) -> tuple[object, ...]:
+        ids = narrow.get("ids")
+        parents = None if ids is None else [batch.id for batch, _ in ids]
+        indexes = None if ids is None else [index for _, index in ids]
+        return (task.id, *after, narrow.get("group"), narrow.get("status"), parents, indexes, PAGE)
+
+    plans = {
+        "lease": (leasing._SQL["lease_jobs"], ([mine[70].no], [100], agent, world.clock()), 300),
+        "lease of a drained batch": (
+            leasing._SQL["lease_jobs"],
+            ([mine[0].no], [100], agent, world.clock()),
+            10,
+        ),
+        "leases of an agent": (leasing._SQL["agent_leases"], (agent,), 100),
+        "lock leases": (
+            leasing._SQL["lock_leases"],
+            ([g.batch_no for g in grants], [g.idx for g in grants], [g.lease for g in grants]),
+            100,
+        ),
+        "first page": (jobs._SQL["page_jobs"], page((0, -1)), 2 * SIZE),
+        "page in the middle": (jobs._SQL["page_jobs"], page(middle), 2 * SIZE),
+        "page of some ids": (
+            jobs._SQL["page_jobs"],
+            page((0, -1), ids=[(mine[90], 7), (mine[3], 1)]),
+            3 * SIZE,
+        ),
+        "one job": (jobs._SQL["find_job"], (mine[40].id, 17, task.id), 1),
+    }
+    too_many = {}
+    for name, (statement, arguments, limit) in plans.items():
+        seen = (await read(world, statement, *arguments)).get("jobs", 0)
+        if seen > limit:
+            too_many[name] = f"{seen} rows of jobs, expected at most {limit}"
+    assert too_many == {}
+    waiting = await read(world, leasing._SQL["waiting_batches"], REGION, 1000, 10**6, 10**4)
+    assert waiting["batches"] <= 100
+
+
+async def test_pages_of_a_large_task_are_complete(world: World) -> None:
+    task = await world.task()
+    batches = await world.batches(task, [SIZE, 7, SIZE])
+    found: list[tuple[int, int]] = []
+    after = (0, -1)
+    async with world.database.connection() as connection:
+        while page := await jobs.page_jobs(connection, task.id, after, JobFilter(), 333):
+            found += [(job.batch_no, job.idx) for job in page]
+            after = found[-1]
+    assert found == [(batch.no, index) for batch in batches for index in range(batch.size)]

@@ -1,0 +1,151 @@
+"""Jobs that look for a way out, and what an ordinary user of the machine can see of jobs."""
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from images import busybox
+from images.layer import Layer
+from images.layout import Image, ImageConfig, write_layout
+
+from ..stack import Api, Json, Stack, Task, batch, shell
+
+SECRET = "hush-4711-hush"
+NOBODY = 64_242
+INJECTED = "/tmp\0--bind\0/\0/mnt\0--chdir\0/tmp"
+OPEN_TO_ALL = ("VERSION", "agent/status.json", "registry/token-cert.pem")
+"""Readable by everybody who knows the name: nothing secret in them."""
+
+
+@pytest.fixture
+def hostile(alice_api: Api, project: Json, tmp_path: Path, task: Task) -> Iterator["Hostile"]:
+    yield Hostile(alice_api, project, tmp_path, task)
+
+
+class Hostile:
+    def __init__(self, api: Api, project: Json, folder: Path, task: Task) -> None:
+        self._api, self._project, self._folder, self._task = api, project, folder, task
+
+    def run(self, name: str, image: Image, *commands: str) -> tuple[Json, list[str]]:
+        """Push the image, run one job of it to its end; the job and its log."""
+        self._api.push(self._project, image, f"{name}:1")
+        job = self._task.submit_one(batch(*commands, image=f"{name}:1"))
+        self._task.wait_for_end()
+        return self._task.job(job), self._task.log(job)
+
+    def configured(self, config: ImageConfig) -> Image:
+        return busybox.build(self._folder / "layout", "1", config)
+
+    def with_link(self, name: str, target: str) -> Image:
+        """busybox with ``name`` as a symbolic link."""
+        layer = Layer()
+        busybox.add_skeleton(layer)
+        layer.add_folder("bin")
+        layer.add_file("bin/busybox", busybox.BUSYBOX.resolve().read_bytes(), 0o755)
+        for applet in ("sh", "ls", "cat", "id"):
+            layer.add_link(f"bin/{applet}", "busybox")
+        layer.add_link(name, target)
+        return write_layout(self._folder / "layout", "1", layer.pack(), ImageConfig())
+
+
+def test_no_option_slips_in_by_the_working_directory(hostile: Hostile) -> None:
+    image = hostile.configured(ImageConfig(command=("sh", "-c", "ls /mnt"), working_dir=INJECTED))
+    job, log = hostile.run("injected", image)
+    assert (job["status"], job["failureCode"], log) == ("FAILED", "ErrorStartingContainer", [])
+
+
+@pytest.mark.parametrize("user", ["²", "9" * 5000, "nobody-here"], ids=["odd", "long", "unknown"])
+def test_an_impossible_user_costs_one_attempt(hostile: Hostile, stack: Stack, user: str) -> None:
+    image = hostile.configured(ImageConfig(command=("true",), user=user))
+    job, _ = hostile.run("user", image)
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorStartingContainer")
+
+
+@pytest.mark.parametrize("name", ["etc/passwd", "etc/resolv.conf", "etc/hosts", "home"])
+def test_a_link_in_the_image_shows_nothing_of_the_host(hostile: Hostile, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text(SECRET)
+    image = hostile.with_link(name, "../" * 20 + str(tmp_path / "outside")[1:])
+    _, log = hostile.run("linked", image, "sh", "-c", "cat /etc/* /home /home/* 2>&1; id")
+    assert not any(SECRET in line for line in log)
+    assert (tmp_path / "outside").read_text() == SECRET
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_an_image_whose_places_are_links_does_not_start(hostile: Hostile, tmp_path: Path, name: str) -> None:
+    """Some runtimes make files below these places before the image is their root."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    job, _ = hostile.run("places", hostile.with_link(name, str(outside)), "id")
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorStartingContainer")
+    assert not list(outside.iterdir())
+
+
+def test_a_job_reaches_the_api_and_s3_and_no_other_port_of_this_machine(stack: Stack, task: Task) -> None:
+    ports = json.loads((stack.data / "installation.json").read_bytes())["ports"]
+    inner = {ports[name] + 10_000 for name in ports if name.startswith("s3")}
+    shut = sorted((set(ports.values()) | inner) - {ports["api"], ports["s3"]})
+    own = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
+    hosts = ["127.0.0.1", "10.0.2.2", *(address for address in own if ":" not in address)]
+    tries = " ".join(f"{host}:{port}" for host in hosts for port in shut)
+    script = (
+        f"for t in {tries}; do nc -w 1 ${{t%:*}} ${{t#*:}} </dev/null >/dev/null 2>&1 && echo reached $t; done;"
+        f"for p in {ports['api']} {ports['s3']}; do nc -w 1 127.0.0.1 $p </dev/null && echo open $p; done; echo done"
+    )
+    job = task.submit_one(shell(script))
+    task.wait_for_end()
+    assert task.log(job) == [f"open {ports['api']}", f"open {ports['s3']}", "done"]
+
+
+def test_a_jobs_processes_have_no_more_than_three_descriptors_to_files_of_ours(task: Task) -> None:
+    job = task.submit_one(shell("for f in /proc/self/fd/* /proc/1/fd/*; do readlink $f; done"))
+    task.wait_for_end()
+    kinds = {line.split(":")[0] for line in task.log(job)}
+    assert kinds <= {"/dev/null", "pipe", "user", "anon_inode"}, kinds
+
+
+def test_what_a_job_is_given_is_invisible_to_other_users_of_the_machine(stack: Stack, task: Task) -> None:
+    element = shell("echo ready; sleep 60", envs=[{"name": "MY_SECRET", "value": SECRET}])
+    job = task.submit_one(element)
+    task.wait_for_line(job, "ready")
+    look = f"cat /proc/*/cmdline /proc/*/environ 2>/dev/null | grep -ac {SECRET}; grep -rals {SECRET} {stack.data}"
+    # The word itself is in the command that looks for it: hand it over by standard input.
+    look = look.replace(SECRET, "-f /dev/stdin")
+    seen = subprocess.run(
+        ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "sh", "-c", look],
+        input=SECRET,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert seen.stdout.split() == ["0"], seen.stdout + seen.stderr
+
+
+def test_only_harmless_files_of_the_data_directory_are_open_to_all(stack: Stack) -> None:
+    kept_shut = ("postgres", "s3", "run", "logs")
+    for folder in kept_shut:
+        assert not stat.S_IMODE((stack.data / folder).stat().st_mode) & 0o077, folder
+    found = []
+    for place, folders, files in os.walk(stack.data):
+        folders[:] = [name for name in folders if name not in (*kept_shut, "images", "slots")]
+        for name in files:
+            path = Path(place, name)
+            if path.stat().st_mode & 0o077:
+                found.append(str(path.relative_to(stack.data)))
+    assert set(found) <= set(OPEN_TO_ALL), found
+
+
+def test_no_log_of_the_service_holds_a_secret(stack: Stack, hostile: Hostile, task: Task) -> None:
+    image = hostile.configured(ImageConfig(command=("true",), user="²"))
+    hostile.run("faulty", image)
+    job = task.submit_one(
+        shell("echo $RESCALE_HTC_REFRESH_TOKEN", envs=[{"name": "MY_SECRET", "value": SECRET}])
+    )
+    task.wait_for_end()
+    secrets = [SECRET, task.log(job)[0], stack.credentials["api_key"], "eyJ0eXAi"]
+    for log in (stack.data / "logs").iterdir():
+        text = log.read_text(errors="replace")
+        assert not [secret[:12] for secret in secrets if secret in text], log.name
