@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from agent_services import LogBucket, end_process, wait_until
 
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import (
@@ -33,6 +32,8 @@ from openhtc.domain.work import (
     Report,
     ReportAnswer,
 )
+
+from .agent_services import LogBucket, end_process, wait_until
 
 AGENT_KEY = "agent-key"
 SMALL = Capacity(1, 64, 1)

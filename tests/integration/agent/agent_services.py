@@ -1,12 +1,8 @@
 """Real programs that an agent talks to: an S3 with temporary keys, a registry with an image."""
 
-import base64
 import json
-import secrets
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +18,7 @@ from openhtc.domain.work import (
     ObjectStoreAccess,
 )
 
-BUCKET = "htc"
+from ...seaweed import BUCKET, REGION, ROLE, Seaweed
 
 
 def wait_until(what: Callable[[], object], timeout: float = 30.0, state: Callable[[], object] = str) -> None:
@@ -32,14 +28,6 @@ def wait_until(what: Callable[[], object], timeout: float = 30.0, state: Callabl
         if time.monotonic() > until:
             raise AssertionError(f"not so within {timeout} s; last state: {state()}")
         time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def serving(url: str) -> bool:
@@ -80,93 +68,37 @@ def push_busybox(directory: Path, name: str) -> str:
     return (directory / "digest").read_text().strip()
 
 
-def _weed_files(directory: Path) -> None:
-    admin = {"accessKey": "admin", "secretKey": "adminsecret"}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    (directory / "s3.json").write_text(
-        json.dumps({"identities": [{"name": "htc", "credentials": [admin], "actions": actions}]})
-    )
-    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
-    trust = {
-        "Effect": "Allow",
-        "Action": ["sts:AssumeRole"],
-        "Principal": {"AWS": "arn:aws:iam::000000000000:user/htc"},
-    }
-    role = {
-        "roleName": "HtcRole",
-        "roleArn": "arn:aws:iam::role/HtcRole",
-        "attachedPolicies": ["HtcAll"],
-        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
-    }
-    sts = {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "htc-sts"}
-    sts["signingKey"] = base64.b64encode(secrets.token_bytes(32)).decode()
-    policy = {"name": "HtcAll", "document": {"Version": "2012-10-17", "Statement": [everything]}}
-    iam = {
-        "sts": sts,
-        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-        "policies": [policy],
-        "roles": [role],
-    }
-    (directory / "iam.json").write_text(json.dumps(iam))
-
-
 class LogBucket:
     """A real S3 with one bucket, and temporary keys for a prefix of it."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        _weed_files(directory)
-        master, volume, filer, self._port = free_ports(4)
-        self.endpoint = f"http://127.0.0.1:{self._port}"
-        options = {
-            "-dir": directory / "data",
-            "-ip": "127.0.0.1",
-            "-ip.bind": "127.0.0.1",
-            "-master.port": f"{master}",
-            "-master.port.grpc": f"{free_ports(1)[0]}",
-            "-volume.port": f"{volume}",
-            "-volume.port.grpc": f"{free_ports(1)[0]}",
-            "-filer.port": f"{filer}",
-            "-filer.port.grpc": f"{free_ports(1)[0]}",
-            "-s3.port": f"{self._port}",
-            "-s3.port.grpc": f"{free_ports(1)[0]}",
-            "-s3.port.iceberg": "0",
-            "-s3.port.lance": "0",
-            "-s3.config": directory / "s3.json",
-            "-s3.iam.config": directory / "iam.json",
-            "-master.volumeSizeLimitMB": "64",
-            "-volume.max": "20",
-            "-volume.preStopSeconds": "0",
-            "-master.electionTimeout": "1s",
-        }
-        (directory / "data").mkdir()
-        self._args = [str(Path(sys.executable).parent / "weed"), "-logtostderr=true", "server", "-s3"]
-        self._args += [f"{name}={value}" for name, value in options.items()]
+        self._seaweed = Seaweed(directory)
+        self.endpoint = self._seaweed.endpoint
         self.store = S3Store(
             BUCKET,
             endpoint=self.endpoint,
-            region="us-east-1",
-            access_key_id="admin",
-            secret_access_key="adminsecret",
+            region=REGION,
+            access_key_id=self._seaweed.access_key,
+            secret_access_key=self._seaweed.secret_key,
             client_options={"allow_http": True, "timeout": "5s"},
             retry_config={"max_retries": 0},
         )
         self.start()
 
     def start(self) -> None:
-        self._process = run_program(self._args, self._directory / "log")
-        wait_until(self._usable, 60, lambda: (self._directory / "log").read_text()[-3000:])
+        self._seaweed.start()
+        wait_until(self._usable, 60, lambda: self._seaweed.log.read_text()[-3000:])
 
     def kill(self) -> None:
-        end_process(self._process)
+        self._seaweed.kill()
 
     def _client(self, service: str) -> object:
         return botocore.session.Session().create_client(
             service,
-            region_name="us-east-1",
+            region_name=REGION,
             endpoint_url=self.endpoint,
-            aws_access_key_id="admin",
-            aws_secret_access_key="adminsecret",
+            aws_access_key_id=self._seaweed.access_key,
+            aws_secret_access_key=self._seaweed.secret_key,
         )
 
     def _usable(self) -> bool:
@@ -187,14 +119,14 @@ class LogBucket:
             "Resource": [f"arn:aws:s3:::{BUCKET}/{prefix}*"],
         }
         keys = self._client("sts").assume_role(
-            RoleArn="arn:aws:iam::role/HtcRole",
+            RoleArn=ROLE,
             RoleSessionName="agent",
             DurationSeconds=900,
             Policy=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
         )["Credentials"]
         return ObjectStoreAccess(
             endpoint=self.endpoint,
-            region="us-east-1",
+            region=REGION,
             bucket=BUCKET,
             prefix=prefix,
             access_key_id=keys["AccessKeyId"],

@@ -3,24 +3,19 @@
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from openhtc.domain.work import (
-    ImageSource,
-)
+from openhtc.domain.work import ImageSource
+from openhtc.embedded import ports
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from agent_far_side import AgentProcess, FarSide
-from agent_services import (
+from .agent_far_side import AgentProcess, FarSide
+from .agent_services import (
     LogBucket,
     end_process,
-    free_ports,
     push_busybox,
     run_program,
     serving,
@@ -32,7 +27,7 @@ from agent_services import (
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageSource]:
     """A registry that serves a busybox image."""
     directory = tmp_path_factory.mktemp("registry")
-    port = free_ports(1)[0]
+    port = ports.choose(set())
     config = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from agent_far_side import AgentProcess, FarSide
-from agent_services import wait_until
 
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import Capacity, ImageSource
+
+from .agent_far_side import AgentProcess, FarSide
+from .agent_services import wait_until
 
 INDEX = "AWS_BATCH_JOB_ARRAY_INDEX"
 

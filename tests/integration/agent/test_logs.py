@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_far_side import AGENT_KEY, FarSide
-from agent_services import wait_until
 
 from openhtc.agent.counts import Counts
 from openhtc.agent.journal import Journal
@@ -19,6 +17,9 @@ from openhtc.agent.shipper import Shipper
 from openhtc.agent.wire import Wire
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import AgentHello, Capacity, JobReport
+
+from .agent_far_side import AGENT_KEY, FarSide
+from .agent_services import wait_until
 
 
 class Line:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_far_side import AGENT_KEY, FarSide
-from agent_services import wait_until
 
 from openhtc.agent.held import HeldJob, HeldJobs
 from openhtc.agent.journal import Entry, Journal
@@ -24,6 +22,9 @@ from openhtc.domain.work import (
     Report,
     ReportAnswer,
 )
+
+from .agent_far_side import AGENT_KEY, FarSide
+from .agent_services import wait_until
 
 HELLO = AgentHello("n", "AWS_US_WEST_2", Capacity(100, 10_000, 100), "X86", "bubblewrap", "0")
 NO_IMAGE = ImageSource("", "", "", "")

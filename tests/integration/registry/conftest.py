@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import secrets
-import socket
 import subprocess
 import threading
 import time
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from openhtc.embedded import ports
 from openhtc.registry import RegistryTokens, granted, parse_scopes, project_prefix
 
 PROJECT = "11111111-2222-4333-8444-555555555555"
@@ -35,12 +35,6 @@ class Registry:
     tokens: RegistryTokens
     password: str
     """Opens the token endpoint for PROJECT, with user AWS."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_key_and_certificate(folder: Path) -> tuple[Path, Path]:
@@ -128,7 +122,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     password = secrets.token_hex(16)
     endpoint = token_endpoint(tokens, password)
     threading.Thread(target=endpoint.serve_forever, daemon=True).start()
-    port = free_port()
+    port = ports.choose(set())
     config = write_config(folder, port, f"http://127.0.0.1:{endpoint.server_port}/token", certificate)
     log = folder / "log"
     with log.open("wb") as sink:
