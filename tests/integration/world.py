@@ -11,6 +11,7 @@ import msgspec
 
 from openhtc.domain.enums import Outcome, Priority
 from openhtc.domain.identity import Caller, User
+from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import ClaimPair, EnvPair, JobDefinition, JobSubmitRequest, RetryStrategy
 from openhtc.domain.work import AgentHello, Capacity, JobReport, LogChunk, Report, ReportAnswer
 from openhtc.services.clock import micros
@@ -58,6 +59,7 @@ class Task:
     id: UUID
     project: UUID
     user: str
+    workspace: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class World:
                 uuid4(), 0, project, "t", "", owner.id, now, now, None, None, owner.workspace_id
             )
             await projects.insert_task(connection, task)
-        return Task(task.id, project, owner.id)
+        return Task(task.id, project, owner.id, owner.workspace_id)
 
     async def batch(self, task: Task, size: int = 1, **facts: Any) -> Batch:
         return (await self.batches(task, [size], **facts))[0]
@@ -152,6 +154,7 @@ class World:
         claims: tuple[tuple[str, str], ...] = (),
         commands: tuple[str, ...] = ("true",),
         created_by: str | None = None,
+        architecture: str | None = None,
     ) -> NewBatch:
         definition = JobDefinition(
             image_name="app:v1",
@@ -171,6 +174,7 @@ class World:
             id=uuid4(),
             task_id=task.id,
             project_id=task.project,
+            workspace_id=task.workspace,
             group_label=group,
             created_by=created_by or task.user,
             created_at=self.clock(),
@@ -178,6 +182,7 @@ class World:
             request=msgspec.to_builtins(request),
             region=region,
             priority=int(economy),
+            architecture=architecture,
             repository=f"aws.com/{task.project}/app",
             digest=DIGEST,
             vcpus=vcpus,
@@ -185,15 +190,17 @@ class World:
             disk_gib=disk_gib,
             exec_timeout_seconds=timeout,
             max_retries=max_retries,
+            purge_at=self.clock() + JOBS_KEPT,
         )
 
-    async def agent(self, *, vcpus: int = 1000, region: str = REGION) -> int:
-        """The number of a new agent that was heard from just now."""
-        hello = AgentHello("node", region, Capacity(vcpus, 10**6, 10**4), "X86", "bubblewrap", "0")
+    async def agent(self, *, vcpus: int = 1000, region: str = REGION, **facts: Any) -> int:
+        """The number of a new agent that was heard from just now; ``facts`` are members of AgentHello."""
+        hello = AgentHello("node", [region], Capacity(vcpus, 10**6, 10**4), "X86", "bubblewrap", "0")
+        hello = msgspec.structs.replace(hello, **facts)
         now = self.clock()
         expires = now + timedelta(seconds=LEASE_SECONDS)
         async with self.database.transaction() as connection:
-            return await leasing.insert_agent(connection, hello, now, expires)
+            return await leasing.insert_agent(connection, hello, None, now, expires)
 
     async def grant(self, agent: int, *shares: tuple[Batch, int]) -> list[Granted]:
         """Leases jobs of the named batches without a choice."""

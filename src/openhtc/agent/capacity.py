@@ -18,6 +18,7 @@ DEFAULT_JOB_DISK_GIB = 10
 LOW_DISK_BYTES = 1024**3
 """With less than this free a node takes no more jobs."""
 _GIB = 1024**3
+_SMT = Path("/sys/devices/system/cpu/smt/active")
 _ARCHITECTURES = {"x86_64": Architecture.X86, "aarch64": Architecture.AARCH64, "arm64": Architecture.AARCH64}
 
 
@@ -29,6 +30,14 @@ def node_capacity(settings: AgentSettings) -> Capacity:
         memory_mib=settings.memory_mib or machine_memory_mib() * 8 // 10,
         disk_gib=settings.disk_gib or max(_spare_gib(settings), vcpus * DEFAULT_JOB_DISK_GIB),
     )
+
+
+def has_hyperthreading() -> bool:
+    """Whether the machine's vCPUs are threads that share cores."""
+    try:
+        return _SMT.read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def disk_warning(settings: AgentSettings, capacity: Capacity) -> str | None:

@@ -11,7 +11,7 @@ import structlog
 
 import openhtc
 from openhtc.agent.agent import Agent
-from openhtc.agent.capacity import disk_warning, node_architecture, node_capacity
+from openhtc.agent.capacity import disk_warning, has_hyperthreading, node_architecture, node_capacity
 from openhtc.agent.forwards import forwards
 from openhtc.agent.images.store import ImageStore
 from openhtc.agent.journal import Journal
@@ -163,11 +163,14 @@ def _hello(node: _Node, missing: list[str]) -> AgentHello:
     settings = node.settings
     return AgentHello(
         name=settings.node_name,
-        region=settings.region.value,
+        regions=[region.value for region in settings.regions],
         capacity=node.capacity,
         architecture=node_architecture(),
         runtime=settings.runtime,
         version=openhtc.__version__,
+        provider=settings.provider,
+        machine_type=settings.machine_type,
+        hyperthreading=has_hyperthreading(),
         limits_missing=missing,
     )
 

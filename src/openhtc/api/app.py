@@ -21,6 +21,7 @@ from openhtc.api.requests import (
     authenticate,
     calling_agent,
     calling_user,
+    joining_key,
     services_of,
 )
 from openhtc.domain.errors import OpenhtcError
@@ -48,6 +49,7 @@ _DEPENDENCIES = {
     "services": Provide(services_of),
     "caller": Provide(calling_user),
     "agent_no": Provide(calling_agent),
+    "agent_key": Provide(joining_key),
 }
 _ERRORS: dict[Any, Any] = {
     OpenhtcError: errors.refused,

@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from openhtc.api.services import Services
-from openhtc.domain.identity import Caller
+from openhtc.domain.identity import AgentKey, Caller
 
 AnyRequest: TypeAlias = Request[Any, Any, State]
 AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, State]
@@ -22,6 +22,7 @@ WithServices: TypeAlias = NamedDependency[Services]
 WithCaller: TypeAlias = NamedDependency[Caller]
 WithAgent: TypeAlias = NamedDependency[int]
 """The number of the calling agent."""
+WithAgentKey: TypeAlias = NamedDependency[AgentKey]
 PathText: TypeAlias = FromPath[str]
 
 PageIndex = Annotated[str | None, QueryParameter(name="pageIndex", required=False)]
@@ -58,7 +59,7 @@ async def authenticate(connection: AnyConnection, handler: BaseRouteHandler) -> 
         case Credential.KEY:
             connection.state.caller = await authentication.by_key(header)
         case Credential.AGENT_KEY:
-            await authentication.agent_by_key(header)
+            connection.state.agent_key = await authentication.agent_by_key(header)
         case Credential.AGENT:
             connection.state.agent_no = await authentication.agent_by_bearer(header)
         case Credential.NONE:
@@ -70,6 +71,11 @@ async def authenticate(connection: AnyConnection, handler: BaseRouteHandler) -> 
 async def calling_user(request: AnyRequest) -> Caller:
     caller: Caller = request.state.caller
     return caller
+
+
+async def joining_key(request: AnyRequest) -> AgentKey:
+    key: AgentKey = request.state.agent_key
+    return key
 
 
 async def calling_agent(request: AnyRequest) -> int:

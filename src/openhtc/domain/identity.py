@@ -47,6 +47,14 @@ class JobScope:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentKey:
+    """What an agent joins with. ``regions`` None: its agents may serve every region."""
+
+    id: UUID
+    regions: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """The identity behind one request. ``job`` is set when the credential is a job's."""
 

@@ -27,11 +27,16 @@ class AgentHello(msgspec.Struct, frozen=True):
     """POST /agent/v1/session, with ``Authorization: Token <agent key>``."""
 
     name: str
-    region: str
+    regions: list[str]
+    """The regions whose jobs this node may run."""
     capacity: Capacity
     architecture: str
     runtime: str
     version: str
+    provider: str = "local"
+    machine_type: str = "local"
+    """What kind of node this is, as dimensions name it."""
+    hyperthreading: bool = False
     limits_missing: list[str] = []
     """What this node cannot enforce, each as a short sentence for the operator."""
 

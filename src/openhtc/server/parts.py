@@ -86,7 +86,17 @@ def _services(
         registry_pull_url=settings.pull_url,
     )
     orders = WorkOrders(database, tokens, registry_access, cache, addresses)
-    leasing = Leasing(database, tokens, objects, orders, signal, addresses, clock, settings.lease_seconds)
+    leasing = Leasing(
+        database,
+        tokens,
+        objects,
+        orders,
+        signal,
+        addresses,
+        clock,
+        settings.lease_seconds,
+        strict_architecture=settings.strict_architecture,
+    )
     return Services(
         database=database,
         authentication=Authentication(database, tokens, clock),

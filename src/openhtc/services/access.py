@@ -34,10 +34,6 @@ async def task_for(
     return project, found
 
 
-def owns_or_administers(caller: Caller, owner: str) -> bool:
-    return caller.user.id == owner or caller.user.administers_workspace
-
-
 def task_folder(project_id: UUID, task_id: UUID) -> str:
     return f"projects/{project_id}/tasks/{task_id}"
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from openhtc.domain.errors import Forbidden, Unauthorized
-from openhtc.domain.identity import Caller, JobScope, User
+from openhtc.domain.errors import Unauthorized
+from openhtc.domain.identity import AgentKey, Caller, JobScope, User
 from openhtc.domain.ids import JobId, parse_job_id
 from openhtc.domain.submission import StoredRequest
 from openhtc.services.clock import Clock
@@ -39,10 +39,10 @@ class Authentication:
         if scheme == "refresh" and (refresh := self._tokens.read_job_refresh(secret, self._clock())):
             return await self._job_behind(refresh)
         async with self._database.connection() as connection:
-            found = await identity.find_credential(connection, kind, secret_hash(secret))
-            if found is None or found[1] is None:
-                raise Unauthorized("the key is unknown or was revoked")
-            return Caller(await self._user(connection, found[1]))
+            found = await identity.find_credential(connection, kind, secret_hash(secret), self._clock())
+            if found is None or found.user_id is None:
+                raise Unauthorized("the key is unknown, has expired or was revoked")
+            return Caller(await self._user(connection, found.user_id))
 
     async def by_bearer(self, header: str | None) -> Caller:
         """For ``Bearer <token>`` of a user or a job; raises Unauthorized."""
@@ -58,12 +58,15 @@ class Authentication:
                 await _refuse_when_over(connection, JobId(job.parent_job_id, job.index))
         return Caller(user, job, tuple(claims.items()))
 
-    async def agent_by_key(self, header: str | None) -> None:
+    async def agent_by_key(self, header: str | None) -> AgentKey:
         scheme, secret = _split(header)
         async with self._database.connection() as connection:
-            found = await identity.find_credential(connection, "agent_key", secret_hash(secret))
+            found = await identity.find_credential(
+                connection, "agent_key", secret_hash(secret), self._clock()
+            )
         if scheme != "token" or found is None:
             raise Unauthorized("expected the header Authorization: Token <agent key>")
+        return AgentKey(found.id, found.regions)
 
     async def agent_by_bearer(self, header: str | None) -> int:
         """The number of the agent behind an agent token."""
@@ -126,9 +129,3 @@ def _scope(claims: dict[str, Any]) -> JobScope:
     )
     project, task = UUID(str(claims["projectId"])), UUID(str(claims["taskId"]))
     return JobScope(project, task, job_id.parent, job_id.index, defined)
-
-
-def refuse_job(caller: Caller) -> None:
-    """For operations that a job's token does not reach."""
-    if caller.job is not None:
-        raise Forbidden("a job's token does not reach this operation")

@@ -9,11 +9,11 @@ from uuid import UUID
 from openhtc.domain.errors import ImageUnavailable, InvalidRequest, Unauthorized
 from openhtc.domain.identity import Caller, User
 from openhtc.domain.names import REPOSITORY_PATTERN, is_repository, split_image
+from openhtc.domain.permissions import Operation, permit
 from openhtc.registry.client import RegistryClient
 from openhtc.registry.scopes import Access, granted, parse_scopes, project_prefix, repository_path
 from openhtc.registry.tokens import RegistryTokens
 from openhtc.services.access import project_for
-from openhtc.services.authentication import refuse_job
 from openhtc.services.clock import Clock
 from openhtc.services.tokens import Tokens, TokenUse
 from openhtc.storage import identity, projects
@@ -55,7 +55,7 @@ class Images:
 
     async def create_repository(self, caller: Caller, project_id: str, name: str) -> tuple[Project, bool]:
         """True when it is new."""
-        refuse_job(caller)
+        permit(caller, Operation.USE_REGISTRY)
         if not is_repository(name):
             raise InvalidRequest(f"repoName: {name!r} does not match {REPOSITORY_PATTERN}")
         async with self._database.transaction() as connection:
@@ -66,7 +66,7 @@ class Images:
 
     async def list(self, caller: Caller, project_id: str) -> tuple[Project, list[str]]:
         """Every image as ``repository:tag``."""
-        refuse_job(caller)
+        permit(caller, Operation.USE_REGISTRY)
         async with self._database.connection() as connection:
             project = await project_for(connection, caller, project_id)
         gate = asyncio.Semaphore(_LISTINGS)
@@ -81,7 +81,7 @@ class Images:
 
     async def require(self, caller: Caller, project_id: str, image: str) -> None:
         """Raises ImageUnavailable with status 404 when there is no such image."""
-        refuse_job(caller)
+        permit(caller, Operation.USE_REGISTRY)
         async with self._database.connection() as connection:
             project = await project_for(connection, caller, project_id)
         if await self.digest(project, image) is None:
@@ -110,7 +110,7 @@ class RegistryAccess:
 
     async def password(self, caller: Caller, project_id: str) -> str:
         """What ``docker login`` takes as the password of user AWS: it opens one project's repositories."""
-        refuse_job(caller)
+        permit(caller, Operation.USE_REGISTRY)
         async with self._database.connection() as connection:
             project = await project_for(connection, caller, project_id)
         keys = await self._tokens.keys()

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import JobStatus, StatusCode
-from openhtc.domain.errors import Forbidden, InvalidRequest, NotFound
+from openhtc.domain.errors import InvalidRequest, NotFound
 from openhtc.domain.events import AttemptTimes, Event, derive
 from openhtc.domain.identity import Caller
 from openhtc.domain.ids import JobId, parse_job_id
+from openhtc.domain.permissions import Operation, may, permit
 from openhtc.domain.validation import check_group
 from openhtc.domain.work import Small
-from openhtc.services.access import owns_or_administers, task_for
-from openhtc.services.authentication import refuse_job
+from openhtc.services.access import task_for
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
 from openhtc.storage import jobs
@@ -40,12 +40,6 @@ async def job_for(connection: Connection, caller: Caller, project_id: str, task_
     if found is None:
         raise NotFound(f"there is no job {job_id!r} in task {task_id}")
     return found
-
-
-def refuse_strangers(caller: Caller, job: Job) -> None:
-    """Events and logs are for the job's owner, for administrators, and for jobs of the same task."""
-    if caller.job is None and not owns_or_administers(caller, job.created_by):
-        raise Forbidden("only the job's owner and administrators may see this")
 
 
 class Jobs:
@@ -85,7 +79,7 @@ class Jobs:
         first = decode_cursor(cursor, Offset, 0)
         async with self._database.connection() as connection:
             job = await job_for(connection, caller, project_id, task_id, job_id)
-            refuse_strangers(caller, job)
+            permit(caller, Operation.READ_HISTORY, job.created_by)
             former = await jobs.list_attempts(connection, job.batch_no, job.idx)
         numbered = list(enumerate(_history(job, former)))[first:]
         return job, cut(numbered, size, lambda item: item[0] + 1)
@@ -116,16 +110,15 @@ class Jobs:
 
     async def cancel(self, caller: Caller, project_id: str, task_id: str, group: str | None) -> None:
         """Cancel unfinished jobs; a member who is no administrator reaches only the own ones."""
-        refuse_job(caller)
         check_group(group or "")
 
         async def work(connection: Connection) -> None:
             _, task = await task_for(connection, caller, project_id, task_id)
-            owner = None if caller.user.administers_workspace else caller.user.id
-            if not (
-                owner is None or task.created_by == owner or await jobs.owns_batch(connection, task.id, owner)
-            ):
-                raise Forbidden("only the jobs' owner and administrators may cancel them")
+            everybodys = may(caller, Operation.CANCEL_JOBS)
+            owns_jobs = caller.job is None and await jobs.owns_batch(connection, task.id, caller.user.id)
+            if not everybodys and not owns_jobs:
+                permit(caller, Operation.CANCEL_JOBS, task.created_by)
+            owner = None if everybodys else caller.user.id
             await jobs.cancel(connection, task.id, group, owner, self._clock(), CANCELLED_REASON)
 
         await self._database.run(work)

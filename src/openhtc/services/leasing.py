@@ -5,7 +5,8 @@ import contextlib
 from datetime import datetime, timedelta
 from functools import partial
 
-from openhtc.domain.errors import InvalidRequest, Unauthorized
+from openhtc.domain.errors import Forbidden, InvalidRequest, Unauthorized
+from openhtc.domain.identity import AgentKey
 from openhtc.domain.placement import choose, smaller
 from openhtc.domain.regions import Region
 from openhtc.domain.work import (
@@ -32,6 +33,7 @@ MAX_WAIT_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 2.0
 """Work that another transaction held for a moment gives no signal of its own."""
 _LOG_KEYS_SECONDS = 12 * 3600
+_NATIVE_SECONDS = 2.0
 
 
 class Leasing:
@@ -45,6 +47,8 @@ class Leasing:
         addresses: Addresses,
         clock: Clock,
         lease_seconds: int,
+        *,
+        strict_architecture: bool = False,
     ) -> None:
         self._database = database
         self._tokens = tokens
@@ -54,14 +58,22 @@ class Leasing:
         self._addresses = addresses
         self._clock = clock
         self._lease_seconds = lease_seconds
+        self._strict = strict_architecture
+        self._native: list[str] = []
+        self._native_read_at = 0.0
 
-    async def open_session(self, hello: AgentHello) -> AgentSession:
-        """A new life of an agent, with a number of its own."""
-        if hello.region not in Region.__members__:
-            raise InvalidRequest(f"region: {hello.region!r} is not a region")
+    async def open_session(self, hello: AgentHello, key: AgentKey) -> AgentSession:
+        """A new life of an agent, with a number of its own. Raises Forbidden for a region outside its key's."""
+        if not hello.regions:
+            raise InvalidRequest("regions: expected at least one")
+        for region in hello.regions:
+            if region not in Region.__members__:
+                raise InvalidRequest(f"regions: {region!r} is not a region")
+            if key.regions is not None and region not in key.regions:
+                raise Forbidden(f"this agent key serves {', '.join(key.regions)}, not {region}")
         now = self._clock()
         async with self._database.transaction() as connection:
-            number = await leasing.insert_agent(connection, hello, now, self._expiry(now))
+            number = await leasing.insert_agent(connection, hello, key.id, now, self._expiry(now))
         return await self._session(number, now)
 
     async def renew_session(self, agent_no: int) -> AgentSession:
@@ -76,12 +88,12 @@ class Leasing:
         Raises Unauthorized when the agent was given up: it must open a new session.
         """
         deadline = asyncio.get_running_loop().time() + min(request.wait_seconds, MAX_WAIT_SECONDS)
-        region = await self._heard(agent_no)
-        with self._signal.watch(region) as woken:
+        regions = await self._heard(agent_no)
+        with self._signal.watch(regions) as woken:
             while True:
                 woken.clear()
                 now = self._clock()
-                grant = partial(self._grant, agent_no=agent_no, region=region, request=request, now=now)
+                grant = partial(self._grant, agent_no=agent_no, request=request, now=now)
                 granted = await self._database.run(grant)
                 left = deadline - asyncio.get_running_loop().time()
                 if granted or left <= 0 or self._signal.stopped:
@@ -102,25 +114,35 @@ class Leasing:
         return answer
 
     async def _grant(
-        self, connection: Connection, agent_no: int, region: str, request: LeaseRequest, now: datetime
+        self, connection: Connection, agent_no: int, request: LeaseRequest, now: datetime
     ) -> list[Granted]:
-        capacity = await leasing.hold_agent(connection, agent_no, now)
-        if capacity is None:
+        node = await leasing.hold_agent(connection, agent_no, now)
+        if node is None:
             raise Unauthorized("this agent was given up: open a new session")
         # An agent asks for a little more than it can run at once; a single job must fit the node all the same.
-        waiting = await leasing.waiting_batches(connection, region, smaller(request.free, capacity))
+        free = smaller(request.free, node.capacity)
+        native = await self._native_architectures(connection, now)
+        waiting = await leasing.waiting_batches(connection, node, free, native, strict=self._strict)
         if not waiting:
             return []
         active = await leasing.active_vcpus(connection, sorted({item.project for item in waiting}))
         shares = choose(waiting, active, request.free, min(request.max_jobs, MAX_LEASED))
         return await leasing.lease_jobs(connection, shares, agent_no, now)
 
-    async def _heard(self, agent_no: int) -> str:
-        """Notes that the agent lives; returns its region."""
+    async def _native_architectures(self, connection: Connection, now: datetime) -> list[str]:
+        """Read now and then: nodes come and go slowly, and a lease is asked for often."""
+        read_at = asyncio.get_running_loop().time()
+        if not self._native or read_at - self._native_read_at > _NATIVE_SECONDS:
+            self._native = await leasing.native_architectures(connection, now)
+            self._native_read_at = read_at
+        return self._native
+
+    async def _heard(self, agent_no: int) -> list[str]:
+        """Notes that the agent lives; returns its regions."""
         async with self._database.transaction() as connection:
             return await self._alive(connection, agent_no, self._clock())
 
-    async def _alive(self, connection: Connection, agent_no: int, now: datetime) -> str:
+    async def _alive(self, connection: Connection, agent_no: int, now: datetime) -> list[str]:
         renewed = await leasing.renew_agent(connection, agent_no, now, self._expiry(now))
         if renewed is None:
             raise Unauthorized("this agent was given up: open a new session")

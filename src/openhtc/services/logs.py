@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from openhtc.domain.enums import SortOrder
 from openhtc.domain.identity import Caller
 from openhtc.domain.logs import LogLine, unpack_lines
+from openhtc.domain.permissions import Operation, permit
 from openhtc.objects.store import ObjectStore
-from openhtc.services.jobs import job_for, refuse_strangers
+from openhtc.services.jobs import job_for
 from openhtc.services.pages import Offset, Page, clamp, decode_cursor, encode_cursor
 from openhtc.storage import log_chunks
 from openhtc.storage.database import Database
@@ -51,7 +52,7 @@ class Logs:
         position = decode_cursor(cursor, Offset, -1)
         async with self._database.connection() as connection:
             job = await job_for(connection, caller, project_id, task_id, job_id)
-            refuse_strangers(caller, job)
+            permit(caller, Operation.READ_HISTORY, job.created_by)
         page = await self._read(job, order, position, size)
         if not page.items and not job.job_status.is_terminal:
             await asyncio.sleep(EMPTY_WAIT_SECONDS)

@@ -4,10 +4,10 @@ from uuid import uuid4
 
 from openhtc.domain.errors import InvalidRequest
 from openhtc.domain.identity import Caller, User
+from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.regions import Region
 from openhtc.domain.validation import check_text
 from openhtc.services.access import project_for, task_for
-from openhtc.services.authentication import refuse_job
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
 from openhtc.storage import projects
@@ -44,7 +44,7 @@ class Projects:
 
     async def create(self, caller: Caller, name: str, description: str, regions: list[Region]) -> Project:
         """``regions`` may be empty. Names need not be unique."""
-        refuse_job(caller)
+        permit(caller, Operation.CREATE_PROJECT)
         _check_name("projectName", name, _MAX_NAME)
         _check_name("projectDescription", description, _MAX_DESCRIPTION)
         if not name:
@@ -73,7 +73,7 @@ class Projects:
     async def page(
         self, caller: Caller, only_mine: bool, cursor: str | None, page_size: int
     ) -> Page[Project]:
-        refuse_job(caller)
+        permit(caller, Operation.LIST_PROJECTS)
         size = clamp(page_size, MAX_PAGE)
         after = decode_cursor(cursor, Offset, 0)
         owner = caller.user.id if only_mine else None
@@ -88,7 +88,7 @@ class Tasks:
         self._clock = clock
 
     async def create(self, caller: Caller, project_id: str, name: str, description: str) -> Task:
-        refuse_job(caller)
+        permit(caller, Operation.CREATE_TASK)
         _check_name("taskName", name, _MAX_NAME)
         _check_name("taskDescription", description, _MAX_DESCRIPTION)
         now = self._clock()
@@ -116,7 +116,7 @@ class Tasks:
         return task
 
     async def page(self, caller: Caller, project_id: str, cursor: str | None, page_size: int) -> Page[Task]:
-        refuse_job(caller)
+        permit(caller, Operation.LIST_TASKS)
         size = clamp(page_size, MAX_PAGE)
         after = decode_cursor(cursor, Offset, 0)
         async with self._database.connection() as connection:

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from openhtc.domain.errors import InvalidRequest, NotFound
 from openhtc.domain.identity import Caller
+from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.regions import Region
 from openhtc.objects.grants import Grant
 from openhtc.objects.store import ObjectStore
 from openhtc.objects.temporary import TemporaryKeys
 from openhtc.services.access import project_for, shared_folder, task_folder, task_for
-from openhtc.services.authentication import refuse_job
 from openhtc.services.clock import Clock
 from openhtc.storage.database import Database
 from openhtc.storage.projects import Project, Task
@@ -86,7 +86,7 @@ class StorageAccess:
         return project, task, chosen, keys
 
     async def presign_project(self, caller: Caller, project_id: str, path: str) -> Presigned:
-        refuse_job(caller)
+        permit(caller, Operation.USE_STORAGE)
         async with self._database.connection() as connection:
             project = await project_for(connection, caller, project_id)
         return await self._presign(f"{shared_folder(project.id)}/{_checked(path)}", project)

@@ -13,12 +13,13 @@ from openhtc.domain.enums import LifecycleStatus, Priority
 from openhtc.domain.errors import ImageUnavailable, InvalidRequest
 from openhtc.domain.identity import Caller
 from openhtc.domain.names import split_image
+from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.regions import Region
+from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import JobSubmitRequest
 from openhtc.domain.validation import check_group, check_submission, wanted_regions
 from openhtc.registry.scopes import repository_path
 from openhtc.services.access import task_for
-from openhtc.services.authentication import refuse_job
 from openhtc.services.clock import Clock
 from openhtc.services.images import Images
 from openhtc.storage import jobs, projects
@@ -43,7 +44,7 @@ class Submission:
 
         Raises InvalidRequest, and ImageUnavailable for an image that is not in the project's registry.
         """
-        refuse_job(caller)
+        permit(caller, Operation.SUBMIT_JOBS)
         check_group(group)
         async with self._database.connection() as connection:
             project, task = await task_for(connection, caller, project_id, task_id)
@@ -127,6 +128,7 @@ class Submission:
             id=UUID(str(request.parent_job_id)),
             task_id=task.id,
             project_id=task.project_id,
+            workspace_id=task.workspace_id,
             group_label=group,
             created_by=caller.user.id,
             created_at=now,
@@ -134,6 +136,9 @@ class Submission:
             request=msgspec.to_builtins(request),
             region=request.regions[0].value,
             priority=_PRIORITIES[definition.priority],
+            architecture=None
+            if isinstance(definition.architecture, UnsetType)
+            else definition.architecture.value,
             repository=repository_path(str(task.project_id), parts[0]),
             digest=digest,
             vcpus=definition.max_vcpus,
@@ -141,6 +146,7 @@ class Submission:
             disk_gib=definition.max_disk_gib,
             exec_timeout_seconds=definition.exec_timeout_seconds,
             max_retries=request.max_retries,
+            purge_at=now + JOBS_KEPT,
         )
 
 

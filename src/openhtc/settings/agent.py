@@ -24,7 +24,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Path | None = None
     name: str = ""
     """How the operator sees this agent; empty: the host's name."""
-    region: SupportedRegion = SupportedRegion.AWS_US_WEST_2
+    regions: Annotated[list[SupportedRegion], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: [SupportedRegion.AWS_US_WEST_2]
+    )
+    """The regions whose jobs this node may run."""
+    provider: Annotated[str, msgspec.Meta(pattern="^[a-z]+$")] = "local"
+    machine_type: str = "local"
+    """What kind of node this is, as dimensions name it."""
     data_dir: Path = Path("/var/lib/openhtc/agent")
     """Images, scratch space and journal. Belongs to one agent at a time."""
     vcpus: Positive | None = None

@@ -47,6 +47,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Encrypts the signing keys in the database and authenticates refresh tokens of jobs."""
     default_region: Region = Region.AWS_US_WEST_2
     lease_seconds: int = 30
+    strict_architecture: bool = False
+    """Whether a job that asks for an architecture waits for such a node even when its region has none."""
     log_level: str = "info"
     log_json: bool = True
 

@@ -47,6 +47,15 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveCredential:
+    """``user_id`` is None for keys of the installation; ``regions`` narrows an agent key."""
+
+    id: UUID
+    user_id: str | None
+    regions: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKey:
     kid: UUID
     private_pem: str
@@ -115,11 +124,11 @@ async def insert_credential(
 
 
 async def find_credential(
-    connection: Connection, kind: str, secret_hash: bytes
-) -> tuple[UUID, str | None] | None:
-    """The id and the owning user of a live secret."""
-    row = await connection.fetchrow(_SQL["find_credential"], secret_hash, kind)
-    return None if row is None else (row["id"], row["user_id"])
+    connection: Connection, kind: str, secret_hash: bytes, now: datetime
+) -> LiveCredential | None:
+    """What stands behind a secret that is neither revoked nor expired."""
+    row = await connection.fetchrow(_SQL["find_credential"], secret_hash, kind, now)
+    return None if row is None else LiveCredential(**row)
 
 
 async def revoke_credential(connection: Connection, credential_id: UUID) -> bool:

@@ -21,6 +21,7 @@ class NewBatch:
     id: UUID
     task_id: UUID
     project_id: UUID
+    workspace_id: str
     group_label: str
     created_by: str
     created_at: datetime
@@ -29,6 +30,7 @@ class NewBatch:
     """The submitted element as JSON, defaults filled in: what answers repeat."""
     region: str
     priority: int
+    architecture: str | None
     repository: str
     digest: str
     vcpus: int
@@ -36,6 +38,8 @@ class NewBatch:
     disk_gib: int
     exec_timeout_seconds: int
     max_retries: int
+    purge_at: datetime
+    """When the first of its jobs can be old enough to be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ async def insert_batches(connection: Connection, batches: Sequence[NewBatch]) ->
             batch.id,
             batch.task_id,
             batch.project_id,
+            batch.workspace_id,
             batch.group_label,
             batch.created_by,
             batch.created_at,
@@ -126,6 +131,7 @@ async def insert_batches(connection: Connection, batches: Sequence[NewBatch]) ->
             batch.request,
             batch.region,
             batch.priority,
+            batch.architecture,
             batch.repository,
             batch.digest,
             batch.vcpus,
@@ -133,14 +139,16 @@ async def insert_batches(connection: Connection, batches: Sequence[NewBatch]) ->
             batch.disk_gib,
             batch.exec_timeout_seconds,
             batch.max_retries,
+            batch.purge_at,
         )
         numbers.append(number)
     return numbers
 
 
 async def insert_jobs(
-    connection: Connection, batch_nos: Sequence[int], sizes: Sequence[int], queued_at: datetime
+    connection: Connection, batch_nos: Sequence[int], sizes: Sequence[int], queued_at: datetime | None
 ) -> None:
+    """Runnable from ``queued_at``; None holds them back until admission releases them."""
     await connection.execute(_SQL["insert_jobs"], list(batch_nos), list(sizes), queued_at)
 
 

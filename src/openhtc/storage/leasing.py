@@ -71,14 +71,41 @@ class AgentLease:
     cancelled_at: datetime | None
 
 
-async def insert_agent(connection: Connection, hello: AgentHello, now: datetime, expires_at: datetime) -> int:
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a live agent's node is and offers in all."""
+
+    capacity: Capacity
+    regions: list[str]
+    machine_type: str
+    architecture: str
+    hyperthreading: bool
+
+
+async def insert_agent(
+    connection: Connection, hello: AgentHello, key_id: UUID | None, now: datetime, expires_at: datetime
+) -> int:
+    """``key_id`` is the agent key that opened the session."""
+    await connection.execute(
+        _SQL["note_machine_type"],
+        hello.machine_type,
+        hello.architecture,
+        hello.hyperthreading,
+        hello.capacity.vcpus,
+        hello.capacity.memory_mib,
+        now,
+    )
     number: int = await connection.fetchval(
         _SQL["insert_agent"],
         hello.name,
-        hello.region,
+        hello.regions,
         hello.architecture,
         hello.runtime,
         hello.version,
+        hello.provider,
+        hello.machine_type,
+        hello.hyperthreading,
+        key_id,
         hello.capacity.vcpus,
         hello.capacity.memory_mib,
         hello.capacity.disk_gib,
@@ -90,16 +117,24 @@ async def insert_agent(connection: Connection, hello: AgentHello, now: datetime,
 
 async def renew_agent(
     connection: Connection, agent_no: int, now: datetime, expires_at: datetime
-) -> str | None:
-    """The agent's region; None when it was given up and must open a new session."""
-    region: str | None = await connection.fetchval(_SQL["renew_agent"], agent_no, now, expires_at)
-    return region
+) -> list[str] | None:
+    """The agent's regions; None when it was given up and must open a new session."""
+    regions: list[str] | None = await connection.fetchval(_SQL["renew_agent"], agent_no, now, expires_at)
+    return regions
 
 
-async def hold_agent(connection: Connection, agent_no: int, now: datetime) -> Capacity | None:
-    """The capacity of a live agent, which cannot be given up before the transaction ends; None for others."""
+async def hold_agent(connection: Connection, agent_no: int, now: datetime) -> Node | None:
+    """The node of a live agent, which cannot be given up before the transaction ends; None for others."""
     row = await connection.fetchrow(_SQL["hold_agent"], agent_no, now)
-    return None if row is None else Capacity(row["vcpus"], row["memory_mib"], row["disk_gib"])
+    if row is None:
+        return None
+    return Node(
+        capacity=Capacity(row["vcpus"], row["memory_mib"], row["disk_gib"]),
+        regions=row["regions"],
+        machine_type=row["machine_type"],
+        architecture=row["architecture"],
+        hyperthreading=row["hyperthreading"],
+    )
 
 
 async def expired_agents(connection: Connection, now: datetime, limit: int) -> list[int]:
@@ -110,8 +145,29 @@ async def end_agent(connection: Connection, agent_no: int, now: datetime) -> Non
     await connection.execute(_SQL["end_agent"], agent_no, now)
 
 
-async def waiting_batches(connection: Connection, region: str, free: Capacity) -> list[Waiting]:
-    rows = await connection.fetch(_SQL["waiting_batches"], region, free.vcpus, free.memory_mib, free.disk_gib)
+async def native_architectures(connection: Connection, now: datetime) -> list[str]:
+    """``region architecture`` for every architecture that a live node of the region has."""
+    return [row[0] for row in await connection.fetch(_SQL["native_architectures"], now)]
+
+
+async def waiting_batches(
+    connection: Connection, node: Node, free: Capacity, native: Sequence[str], *, strict: bool
+) -> list[Waiting]:
+    """Batches that the node may run now. With ``strict``, only those that ask for its architecture or for none;
+    otherwise also those whose architecture is not among ``native`` in their region.
+    """
+    rows = await connection.fetch(
+        _SQL["waiting_batches"],
+        node.regions,
+        free.vcpus,
+        free.memory_mib,
+        free.disk_gib,
+        node.machine_type,
+        node.architecture,
+        list(native),
+        strict,
+        node.hyperthreading,
+    )
     return [
         Waiting(
             batch=row["batch_no"],

@@ -1,5 +1,6 @@
 """Where the log lines of jobs lie in the object store."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,13 +33,14 @@ async def add_chunks(connection: Connection, chunks: Sequence[LogChunk]) -> None
     if not fresh:
         return
     numbered = _number(fresh, await _line_counts(connection, fresh))
+    objects = await _count_slices(connection, fresh)
     await connection.execute(
         _SQL["insert_chunks"],
         [chunk.batch for chunk in fresh],
         [chunk.index for chunk in fresh],
         numbered,
         [chunk.lines for chunk in fresh],
-        [chunk.key for chunk in fresh],
+        [objects[chunk.key] for chunk in fresh],
         [chunk.offset for chunk in fresh],
         [chunk.length for chunk in fresh],
         [chunk.last_ns for chunk in fresh],
@@ -46,19 +48,32 @@ async def add_chunks(connection: Connection, chunks: Sequence[LogChunk]) -> None
 
 
 async def _unknown(connection: Connection, chunks: Sequence[LogChunk]) -> list[LogChunk]:
-    rows = await connection.fetch(
-        _SQL["chunk_exists"],
-        [chunk.batch for chunk in chunks],
-        [chunk.index for chunk in chunks],
-        sorted({chunk.key for chunk in chunks}),
-    )
-    known = {tuple(row) for row in rows}
+    keys = sorted({chunk.key for chunk in chunks})
+    objects = {row["object_no"]: row["key"] for row in await connection.fetch(_SQL["known_objects"], keys)}
+    known: set[tuple[int, int, str, int]] = set()
+    if objects:
+        rows = await connection.fetch(
+            _SQL["chunk_exists"],
+            [chunk.batch for chunk in chunks],
+            [chunk.index for chunk in chunks],
+            list(objects),
+        )
+        known = {
+            (row["batch_no"], row["idx"], objects[row["object_no"]], row["object_offset"]) for row in rows
+        }
     fresh: dict[tuple[int, int, str, int], LogChunk] = {}
     for chunk in chunks:
         place = (chunk.batch, chunk.index, chunk.key, chunk.offset)
         if place not in known:
             fresh.setdefault(place, chunk)
     return list(fresh.values())
+
+
+async def _count_slices(connection: Connection, chunks: Sequence[LogChunk]) -> dict[str, int]:
+    """The numbers of the chunks' objects, by key."""
+    slices = Counter(chunk.key for chunk in chunks)
+    rows = await connection.fetch(_SQL["add_slices"], list(slices), list(slices.values()))
+    return {row["key"]: row["object_no"] for row in rows}
 
 
 async def _line_counts(connection: Connection, chunks: Sequence[LogChunk]) -> dict[JobKey, int]:

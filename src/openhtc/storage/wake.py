@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 import structlog
@@ -38,14 +38,16 @@ class WorkSignal:
                 event.set()
 
     @contextlib.contextmanager
-    def watch(self, region: str) -> Iterator[asyncio.Event]:
-        """An event that is set at every signal for the region while the block runs. Clear it before looking."""
+    def watch(self, regions: Sequence[str]) -> Iterator[asyncio.Event]:
+        """An event that is set at every signal for one of the regions while the block runs. Clear it before looking."""
         event = asyncio.Event()
-        self._waiting.setdefault(region, set()).add(event)
+        for region in regions:
+            self._waiting.setdefault(region, set()).add(event)
         try:
             yield event
         finally:
-            self._waiting[region].discard(event)
+            for region in regions:
+                self._waiting[region].discard(event)
 
     def _wake(self, _connection: object, _pid: int, _channel: str, region: object) -> None:
         for event in self._waiting.get(str(region), ()):

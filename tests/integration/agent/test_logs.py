@@ -26,7 +26,7 @@ class Line:
     """The way of output: reader, shipper, outbox."""
 
     def __init__(self, far: FarSide, directory: Path, max_cost: int) -> None:
-        hello = AgentHello("n", "AWS_US_WEST_2", Capacity(1, 1, 1), "X86", "bubblewrap", "0")
+        hello = AgentHello("n", ["AWS_US_WEST_2"], Capacity(1, 1, 1), "X86", "bubblewrap", "0")
         session = Session(Wire(far.url, "test"), hello, AGENT_KEY)
         session.open()
         self.far, self.counts = far, Counts()

@@ -26,7 +26,7 @@ from openhtc.domain.work import (
 from .agent_far_side import AGENT_KEY, FarSide
 from .agent_services import wait_until
 
-HELLO = AgentHello("n", "AWS_US_WEST_2", Capacity(100, 10_000, 100), "X86", "bubblewrap", "0")
+HELLO = AgentHello("n", ["AWS_US_WEST_2"], Capacity(100, 10_000, 100), "X86", "bubblewrap", "0")
 NO_IMAGE = ImageSource("", "", "", "")
 
 

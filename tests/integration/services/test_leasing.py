@@ -1,21 +1,32 @@
 """Who gets which work, and when."""
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
-from openhtc.domain.errors import InvalidRequest, Unauthorized, Unavailable
+from openhtc.domain.errors import Forbidden, InvalidRequest, Unauthorized, Unavailable
+from openhtc.domain.identity import AgentKey
 from openhtc.domain.work import AgentHello, Capacity, LeaseAnswer, LeaseRequest
 from openhtc.embedded.installation import Installation, choose_ports, new_secrets
 from openhtc.embedded.ports import choose
 from openhtc.registry import RegistryClient
 from openhtc.services import leasing
+from openhtc.storage import identity
 
 from ..world import LEASE_SECONDS, World
 from .conftest import Core, Far, assemble, store_at
 
 LARGE = Capacity(1000, 10**6, 10**4)
+
+
+async def agent_key(core: Core, regions: list[str] | None = None) -> AgentKey:
+    """A key for agents of the given regions, None for all."""
+    async with core.world.database.transaction() as connection:
+        key_id = await identity.insert_credential(connection, "agent_key", None, "", uuid4().bytes)
+    return AgentKey(key_id, regions)
+
+
 OTHER_REGION = "GCP_US_EAST_1"
 
 
@@ -306,11 +317,11 @@ async def test_the_tokens_of_a_job_open_its_own_task(core: Core) -> None:
 
 
 async def test_a_session_of_an_agent(core: Core) -> None:
-    hello = AgentHello("node-1", "AWS_US_WEST_2", Capacity(8, 16000, 100), "X86", "bubblewrap", "0.1")
-    session = await core.leasing.open_session(hello)
+    hello = AgentHello("node-1", ["AWS_US_WEST_2"], Capacity(8, 16000, 100), "X86", "bubblewrap", "0.1")
+    session = await core.leasing.open_session(hello, await agent_key(core))
     assert await core.authentication.agent_by_bearer(f"Bearer {session.token}") == session.agent
     assert (session.lease_seconds, session.logs.prefix) == (LEASE_SECONDS, f"logs/{session.agent}/")
-    again = await core.leasing.open_session(hello)
+    again = await core.leasing.open_session(hello, await agent_key(core))
     assert again.agent != session.agent
     renewed = await core.leasing.renew_session(session.agent)
     assert renewed.agent == session.agent
@@ -318,4 +329,16 @@ async def test_a_session_of_an_agent(core: Core) -> None:
 
 async def test_an_agent_of_an_unknown_region_is_refused(core: Core) -> None:
     with pytest.raises(InvalidRequest, match="MOON"):
-        await core.leasing.open_session(AgentHello("n", "MOON", LARGE, "X86", "bubblewrap", "0"))
+        await core.leasing.open_session(
+            AgentHello("n", ["MOON"], LARGE, "X86", "bubblewrap", "0"), await agent_key(core)
+        )
+
+
+async def test_invariant_8_an_agent_key_opens_its_own_regions_only(core: Core) -> None:
+    key = await agent_key(core, ["AWS_US_WEST_2"])
+    hello = AgentHello("n", ["AWS_US_WEST_2", "GCP_US_CENTRAL_1"], LARGE, "X86", "bubblewrap", "0")
+    with pytest.raises(Forbidden, match="serves AWS_US_WEST_2, not GCP_US_CENTRAL_1"):
+        await core.leasing.open_session(hello, key)
+    assert await core.world.rows("SELECT agent_no FROM agents") == []
+    hello = AgentHello("n", ["AWS_US_WEST_2"], LARGE, "X86", "bubblewrap", "0")
+    assert (await core.leasing.open_session(hello, key)).agent > 0

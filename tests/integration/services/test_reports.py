@@ -264,9 +264,10 @@ def chunk(grant: Granted, key: str, lines: int = 1, offset: int = 0, **facts: An
 
 async def lines_of(world: World) -> list[tuple[int, int, str, int]]:
     rows = await world.rows(
-        "SELECT first_line, lines, object_key, object_offset FROM log_chunks ORDER BY batch_no, idx, first_line"
+        "SELECT first_line, lines, key, object_offset FROM log_chunks JOIN log_objects USING (object_no)"
+        " ORDER BY batch_no, idx, first_line"
     )
-    return [(row["first_line"], row["lines"], row["object_key"], row["object_offset"]) for row in rows]
+    return [(row["first_line"], row["lines"], row["key"], row["object_offset"]) for row in rows]
 
 
 async def test_log_lines_are_numbered_in_the_order_of_their_chunks(world: World) -> None:
@@ -286,6 +287,9 @@ async def test_a_repeated_chunk_changes_nothing(world: World) -> None:
         (0, "logs/1/a"),
         (2, "logs/1/b"),
         (4, "logs/1/c"),
+    ]
+    assert await world.rows("SELECT key, slices FROM log_objects ORDER BY key") == [
+        {"key": f"logs/1/{name}", "slices": 1} for name in "abc"
     ]
 
 

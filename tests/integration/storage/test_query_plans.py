@@ -12,6 +12,7 @@ from ..world import REGION, Batch, Task, World
 
 SIZE = 1000
 BATCHES = 100
+WANTED = ([REGION], 1000, 10**6, 10**4, "local", "X86", [], False, False)
 PAGE = 101
 
 
@@ -95,7 +96,7 @@ async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
         if seen > limit:
             too_many[name] = f"{seen} rows of jobs, expected at most {limit}"
     assert too_many == {}
-    waiting = await read(world, leasing._SQL["waiting_batches"], REGION, 1000, 10**6, 10**4)
+    waiting = await read(world, leasing._SQL["waiting_batches"], *WANTED)
     assert waiting["batches"] <= 100
 
 

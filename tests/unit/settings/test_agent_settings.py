@@ -39,7 +39,7 @@ def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
         ({"OPENHTC_KEY_FILE": "/k"}, "exactly one of key and key_file"),
         ({"OPENHTC_VCPUS": "0"}, "OPENHTC_VCPUS is '0'"),
         ({"OPENHTC_RUNTIME": "docker"}, "OPENHTC_RUNTIME is 'docker'"),
-        ({"OPENHTC_REGION": "MARS_1"}, "OPENHTC_REGION is 'MARS_1'"),
+        ({"OPENHTC_REGIONS": "MARS_1"}, "OPENHTC_REGIONS is ['MARS_1']"),
         ({"OPENHTC_FORWARD": "localhost"}, "forward has 'localhost': expected host:port"),
         ({"OPENHTC_FORWARD": "h:70000"}, "expected host:port"),
         ({"OPENHTC_STOP_GRACE_SECONDS": "-1"}, "OPENHTC_STOP_GRACE_SECONDS is '-1'"),

@@ -3,13 +3,15 @@
 from litestar import post
 from litestar.params import JSONBody
 
-from openhtc.api.requests import Credential, WithAgent, WithServices
+from openhtc.api.requests import Credential, WithAgent, WithAgentKey, WithServices
 from openhtc.domain.work import AgentHello, AgentSession, LeaseAnswer, LeaseRequest, Report, ReportAnswer
 
 
 @post("/agent/v1/session", status_code=200, include_in_schema=False, credential=Credential.AGENT_KEY)
-async def open_session(services: WithServices, data: JSONBody[AgentHello]) -> AgentSession:
-    return await services.leasing.open_session(data)
+async def open_session(
+    services: WithServices, agent_key: WithAgentKey, data: JSONBody[AgentHello]
+) -> AgentSession:
+    return await services.leasing.open_session(data, agent_key)
 
 
 @post("/agent/v1/renew", status_code=200, include_in_schema=False, credential=Credential.AGENT)

@@ -28,7 +28,8 @@ INSERT INTO credentials (kind, user_id, label, secret_hash) VALUES ($1, $2, $3, 
 
 -- name: find_credential
 -- The owner of a live secret of one kind.
-SELECT id, user_id FROM credentials WHERE secret_hash = $1 AND kind = $2 AND revoked_at IS NULL
+SELECT id, user_id, regions FROM credentials
+WHERE secret_hash = $1 AND kind = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)
 
 -- name: revoke_credential
 UPDATE credentials SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id

@@ -1,23 +1,23 @@
 -- name: insert_batch
-INSERT INTO batches (id, task_id, project_id, group_label, created_by, created_at, size, request, region, priority,
-                     repository, digest, vcpus, memory_mib, disk_gib, exec_timeout_seconds, max_retries)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+INSERT INTO batches (id, task_id, project_id, workspace_id, group_label, created_by, created_at, size, request, region,
+                     priority, architecture, repository, digest, vcpus, memory_mib, disk_gib, exec_timeout_seconds,
+                     max_retries, purge_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 RETURNING batch_no
 
 -- name: insert_jobs
--- All jobs of the given batches at once, runnable from the given time.
+-- All jobs of the given batches at once, runnable from the given time; without a time they are held.
 INSERT INTO jobs (batch_no, idx, status, queued_at)
-SELECT b.batch_no, i.idx, 2, $3
+SELECT b.batch_no, i.idx, CASE WHEN $3::timestamptz IS NULL THEN 0 ELSE 2 END, $3
 FROM unnest($1::bigint[], $2::int[]) AS b (batch_no, size),
      LATERAL generate_series(0, b.size - 1) AS i (idx)
 
 -- name: find_job
 SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
-       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, p.workspace_id,
+       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
        j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
        j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
 FROM batches b
-JOIN projects p ON p.id = b.project_id
 JOIN jobs j ON j.batch_no = b.batch_no
 LEFT JOIN agents a ON a.agent_no = j.agent_no
 WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
@@ -26,7 +26,7 @@ WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
 -- A task's jobs after a position, by batch and index; group, status and job ids narrow it. Walks the task's batches
 -- in order and stops when the page is full.
 SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
-       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, p.workspace_id,
+       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
        j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
        j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
 FROM (
@@ -48,7 +48,6 @@ FROM (
 ) page
 JOIN batches b ON b.batch_no = page.found_batch
 JOIN jobs j ON j.batch_no = page.found_batch AND j.idx = page.found_idx
-JOIN projects p ON p.id = b.project_id
 LEFT JOIN agents a ON a.agent_no = j.agent_no
 ORDER BY b.batch_no, j.idx
 

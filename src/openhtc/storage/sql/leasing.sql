@@ -1,15 +1,20 @@
 -- name: insert_agent
-INSERT INTO agents (name, region, architecture, runtime, version, vcpus, memory_mib, disk_gib,
-                    started_at, seen_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) RETURNING agent_no
+INSERT INTO agents (name, regions, architecture, runtime, version, provider, machine_type, hyperthreading, key_id,
+                    vcpus, memory_mib, disk_gib, started_at, seen_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14) RETURNING agent_no
+
+-- name: note_machine_type
+INSERT INTO machine_types AS m (name, architecture, hyperthreading, vcpus, memory_mib, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO UPDATE SET architecture = $2, hyperthreading = $3, vcpus = $4, memory_mib = $5, seen_at = $6
 
 -- name: renew_agent
 -- Moves the end of all of an agent's leases; no row when the agent is already given up.
-UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING region
+UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING regions
 
 -- name: hold_agent
 -- One row while the agent lives. It cannot be given up before the transaction ends: expiry waits for this lock.
-SELECT vcpus, memory_mib, disk_gib FROM agents
+SELECT vcpus, memory_mib, disk_gib, regions, machine_type, architecture, hyperthreading FROM agents
 WHERE agent_no = $1 AND ended_at IS NULL AND expires_at >= $2 FOR KEY SHARE
 
 -- name: expired_agents
@@ -20,23 +25,36 @@ ORDER BY agent_no LIMIT $2 FOR UPDATE SKIP LOCKED
 UPDATE agents SET ended_at = $2 WHERE agent_no = $1
 
 -- name: waiting_batches
--- Batches with work for a region that fit a free capacity: of every project that waits, the first few. The projects
--- are found by jumping along the index, so that one with very many batches hides no other.
+-- Batches with work that a node may run and that fit a free capacity: of every project that waits in one of the node's
+-- regions, the first few. The projects are found by jumping along the index, so that one with very many batches hides
+-- no other. $7 are those "region architecture" pairs whose jobs have nodes of their own; with $8 no job goes to a node
+-- of another architecture.
 WITH RECURSIVE waiting AS (
-    (SELECT project_id FROM batches WHERE region = $1 AND runnable > 0 ORDER BY project_id LIMIT 1)
+    SELECT served.region, (SELECT b.project_id FROM batches b WHERE b.region = served.region AND b.runnable > 0
+                           ORDER BY b.project_id LIMIT 1) AS project_id
+    FROM unnest($1::text[]) AS served (region)
     UNION ALL
-    SELECT (SELECT b.project_id FROM batches b
-            WHERE b.region = $1 AND b.runnable > 0 AND b.project_id > w.project_id
-            ORDER BY b.project_id LIMIT 1)
+    SELECT w.region, (SELECT b.project_id FROM batches b
+                      WHERE b.region = w.region AND b.runnable > 0 AND b.project_id > w.project_id
+                      ORDER BY b.project_id LIMIT 1)
     FROM waiting w WHERE w.project_id IS NOT NULL
+), allowed AS MATERIALIZED (
+    SELECT region, project_id, open_priorities(project_id, region, $5, $9) AS priorities
+    FROM waiting WHERE project_id IS NOT NULL
 )
 SELECT b.batch_no, b.project_id, b.priority, b.runnable, b.vcpus, b.memory_mib, b.disk_gib
-FROM waiting w CROSS JOIN LATERAL (
+FROM allowed a CROSS JOIN LATERAL (
     SELECT * FROM batches
-    WHERE region = $1 AND project_id = w.project_id AND runnable > 0
+    WHERE region = a.region AND project_id = a.project_id AND runnable > 0 AND priority = ANY (a.priorities)
       AND vcpus <= $2 AND memory_mib <= $3 AND disk_gib <= $4
+      AND (architecture IS NULL OR architecture = $6
+           OR (NOT $8::boolean AND (a.region || ' ' || architecture) <> ALL ($7::text[])))
     ORDER BY priority, batch_no LIMIT 20
 ) b
+
+-- name: native_architectures
+SELECT DISTINCT region || ' ' || architecture FROM agents, unnest(regions) AS region
+WHERE ended_at IS NULL AND expires_at >= $1
 
 -- name: active_vcpus
 -- What each of the given projects holds at the moment, all regions together.
@@ -134,19 +152,29 @@ WHERE t.id = stale.id
 SELECT batch_no, idx, max(first_line + lines) AS lines FROM log_chunks
 WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) GROUP BY batch_no, idx
 
+-- name: known_objects
+SELECT key, object_no FROM log_objects WHERE key = ANY ($1)
+
 -- name: chunk_exists
-SELECT batch_no, idx, object_key, object_offset FROM log_chunks
-WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) AND object_key = ANY ($3)
+SELECT batch_no, idx, object_no, object_offset FROM log_chunks
+WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) AND object_no = ANY ($3)
+
+-- name: add_slices
+-- Counts the slices of objects that are named for the first time or again; returns their numbers.
+INSERT INTO log_objects AS o (key, slices) SELECT * FROM unnest($1::text[], $2::int[]) AS n (key, slices) ORDER BY key
+ON CONFLICT (key) DO UPDATE SET slices = o.slices + excluded.slices
+RETURNING key, object_no
 
 -- name: insert_chunks
-INSERT INTO log_chunks (batch_no, idx, first_line, lines, object_key, object_offset, length, last_ns)
-SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::bigint[], $7::int[],
+INSERT INTO log_chunks (batch_no, idx, first_line, lines, object_no, object_offset, length, last_ns)
+SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::int[],
                      $8::bigint[])
 
 -- name: page_chunks
 -- The chunks of a job that hold lines of [from, to), in order.
-SELECT first_line, lines, object_key, object_offset, length FROM log_chunks
-WHERE batch_no = $1 AND idx = $2 AND first_line < $4 AND first_line + lines > $3 ORDER BY first_line
+SELECT c.first_line, c.lines, o.key AS object_key, c.object_offset, c.length
+FROM log_chunks c JOIN log_objects o USING (object_no)
+WHERE c.batch_no = $1 AND c.idx = $2 AND c.first_line < $4 AND c.first_line + c.lines > $3 ORDER BY c.first_line
 
 -- name: count_lines
 SELECT coalesce(max(first_line + lines), 0) FROM log_chunks WHERE batch_no = $1 AND idx = $2
