@@ -121,14 +121,14 @@ class World:
     async def batch(self, task: Task, size: int = 1, **facts: Any) -> Batch:
         return (await self.batches(task, [size], **facts))[0]
 
-    async def batches(self, task: Task, sizes: list[int], **facts: Any) -> list[Batch]:
-        """One submission: a batch of each size, in one transaction."""
+    async def batches(self, task: Task, sizes: list[int], *, held: bool = False, **facts: Any) -> list[Batch]:
+        """One submission: a batch of each size, in one transaction; runnable at once unless ``held``."""
         fresh = [self.new_batch(task, size, **facts) for size in sizes]
 
         async def store(connection: Any) -> list[int]:
             await projects.lock_task(connection, task.id)
             numbers = await jobs.insert_batches(connection, fresh)
-            await jobs.insert_jobs(connection, numbers, sizes, self.clock())
+            await jobs.insert_jobs(connection, numbers, sizes, None if held else self.clock())
             await projects.touch_task(connection, task.id, self.clock())
             return numbers
 
@@ -283,10 +283,11 @@ FROM jobs j JOIN batches b USING (batch_no) GROUP BY b.task_id, b.group_label OR
 """
 _WRONG_BATCHES = """
 SELECT * FROM (
-    SELECT b.batch_no, b.runnable, b.active, count(*) FILTER (WHERE j.status = 2) AS runnable_jobs,
+    SELECT b.batch_no, b.held, b.runnable, b.active, count(*) FILTER (WHERE j.status = 0) AS held_jobs,
+           count(*) FILTER (WHERE j.status = 2) AS runnable_jobs,
            count(*) FILTER (WHERE j.status IN (3, 4)) AS active_jobs
     FROM batches b LEFT JOIN jobs j USING (batch_no) GROUP BY b.batch_no
-) c WHERE runnable <> runnable_jobs OR active <> active_jobs
+) c WHERE held <> held_jobs OR runnable <> runnable_jobs OR active <> active_jobs
 """
 
 

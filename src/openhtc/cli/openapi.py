@@ -6,5 +6,6 @@ from openhtc.cli.output import print_json
 def command() -> None:
     """Print the OpenAPI document of the API."""
     from openhtc.api.app import create_app
+    from openhtc.api.description import describe
 
-    print_json(create_app().openapi_schema.to_schema())
+    print_json(describe(create_app()))

@@ -102,6 +102,13 @@ class LifecycleStatus(StrEnum):
     ARCHIVED = "ARCHIVED"
 
 
+class ModifierRole(StrEnum):
+    """Who may change a project's limit."""
+
+    WORKSPACE_ADMIN = "WORKSPACE_ADMIN"
+    PROJECT_ADMIN = "PROJECT_ADMIN"
+
+
 class ViewType(StrEnum):
     FULL = "FULL"
     SIMPLE = "SIMPLE"

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -12,6 +12,7 @@ from openhtc.domain.errors import Unavailable
 from openhtc.storage.leader import Leadership, lead
 
 _TRY_AGAIN_SECONDS = 3.0
+_CONFIRM_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +29,14 @@ class Duty(Protocol):
 
 
 class Keeper:
-    def __init__(self, database_url: str, duties: Sequence[Duty]) -> None:
+    """``woken`` are events, by the name of a duty, that make it due at once; the duty's turn clears them."""
+
+    def __init__(
+        self, database_url: str, duties: Sequence[Duty], woken: Mapping[str, asyncio.Event] | None = None
+    ) -> None:
         self._url = database_url
         self._duties = duties
+        self._woken = woken or {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,22 +55,26 @@ class Keeper:
                     if leadership is not None:
                         log.info("keeper_elected")
                         await self._lead(leadership)
-            except Unavailable as error:
-                log.warning("keeper_interrupted", error=error.message)
-            except Exception:  # loop border: without a keeper no lease would ever expire again
+            except* Unavailable as errors:
+                log.warning("keeper_interrupted", error=str(errors.exceptions[0]))
+            except* Exception:  # loop border: without a keeper no lease would ever expire again
                 log.exception("keeper_failed")
             await asyncio.sleep(_TRY_AGAIN_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads retries
 
     async def _lead(self, leadership: Leadership) -> None:
-        due = dict.fromkeys((duty.name for duty in self._duties), 0.0)
-        loop = asyncio.get_running_loop()
-        while True:
-            await leadership.confirm()
+        """Every duty has a turn of its own, so that a long one delays no other. Ends when leadership is lost."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_confirm(leadership))
             for duty in self._duties:
-                if loop.time() >= due[duty.name]:
-                    await self._run_duty(duty)
-                    due[duty.name] = loop.time() + duty.every_seconds
-            await asyncio.sleep(max(min(due.values()) - loop.time(), 0.05))
+                group.create_task(self._repeat(duty), name=duty.name)
+
+    async def _repeat(self, duty: Duty) -> None:
+        woken = self._woken.get(duty.name) or asyncio.Event()
+        while True:
+            woken.clear()
+            await self._run_duty(duty)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), duty.every_seconds)
 
     async def _run_duty(self, duty: Duty) -> None:
         try:
@@ -74,3 +84,9 @@ class Keeper:
         else:
             if done:
                 log.info("duty_done", duty=duty.name, items=done)
+
+
+async def _confirm(leadership: Leadership) -> None:
+    while True:
+        await leadership.confirm()
+        await asyncio.sleep(_CONFIRM_SECONDS)

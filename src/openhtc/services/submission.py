@@ -20,9 +20,10 @@ from openhtc.domain.submission import JobSubmitRequest
 from openhtc.domain.validation import check_group, check_submission, wanted_regions
 from openhtc.registry.scopes import repository_path
 from openhtc.services.access import task_for
+from openhtc.services.admission import Admission
 from openhtc.services.clock import Clock
 from openhtc.services.images import Images
-from openhtc.storage import jobs, projects
+from openhtc.storage import jobs, limits, projects
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.jobs import NewBatch
 from openhtc.storage.projects import Project, Task
@@ -31,9 +32,10 @@ _PRIORITIES = {Priority.ON_DEMAND_PRIORITY: 0, Priority.ON_DEMAND_ECONOMY: 1}
 
 
 class Submission:
-    def __init__(self, database: Database, images: Images, clock: Clock) -> None:
+    def __init__(self, database: Database, images: Images, admitting: Admission, clock: Clock) -> None:
         self._database = database
         self._images = images
+        self._admitting = admitting
         self._clock = clock
         self._turn = count()
 
@@ -58,13 +60,17 @@ class Submission:
             for request in accepted
         ]
 
-        async def store(connection: Connection) -> None:
+        async def store(connection: Connection) -> bool:
+            limited = await limits.is_limited(connection, project.workspace_id, project.id)
             _refuse_inactive(await projects.lock_task(connection, task.id))
             numbers = await jobs.insert_batches(connection, batches)
-            await jobs.insert_jobs(connection, numbers, [batch.size for batch in batches], now)
+            sizes = [batch.size for batch in batches]
+            await jobs.insert_jobs(connection, numbers, sizes, None if limited else now)
             await projects.touch_task(connection, task.id, now)
+            return limited
 
-        await self._database.run(store)
+        if await self._database.run(store):
+            await self._admitting.admit(project.workspace_id)
         return [replace(request, regions=UNSET, region=UNSET) for request in accepted]
 
     async def _pin(self, project: Project, requests: list[JobSubmitRequest]) -> dict[str, str]:

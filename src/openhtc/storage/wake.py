@@ -1,4 +1,4 @@
-"""Tells this server when work has become runnable in a region."""
+"""Tells this server when work has become runnable in a region, and when held jobs may have room."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 import structlog
 
-_CHANNEL = "openhtc_runnable"
+_RUNNABLE = "openhtc_runnable"
+_ADMISSION = "openhtc_admission"
 _RECONNECT_SECONDS = 1.0
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
@@ -22,6 +23,8 @@ class WorkSignal:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self.stopped = False
+        self.room = asyncio.Event()
+        """Set whenever held jobs of some workspace may be released; whoever looks clears it first."""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen(), name="work-signal")
@@ -53,6 +56,9 @@ class WorkSignal:
         for event in self._waiting.get(str(region), ()):
             event.set()
 
+    def _make_room(self, _connection: object, _pid: int, _channel: str, _workspace: object) -> None:
+        self.room.set()
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -66,9 +72,11 @@ class WorkSignal:
         closed = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: closed.set())
-            await connection.add_listener(_CHANNEL, self._wake)
+            await connection.add_listener(_RUNNABLE, self._wake)
+            await connection.add_listener(_ADMISSION, self._make_room)
             for region in list(self._waiting):
-                self._wake(None, 0, _CHANNEL, region)
+                self._wake(None, 0, _RUNNABLE, region)
+            self.room.set()
             await closed.wait()
         finally:
             connection.terminate()
