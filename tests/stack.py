@@ -138,6 +138,8 @@ class Stack:
         return found
 
     def new_workspace(self, name: str, *regions: str) -> str:
+        for region in regions:
+            self.admin("regions", "set", region)
         named = [argument for region in regions for argument in ("--region", region)]
         return str(self.admin("workspaces", "create", name, *named)["workspace_id"])
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from openhtc.domain.enums import Outcome, Priority
+from openhtc.domain.enums import Architecture, Outcome, Priority
 from openhtc.domain.identity import Caller, User
 from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import ClaimPair, EnvPair, JobDefinition, JobSubmitRequest, RetryStrategy
@@ -22,6 +22,7 @@ from openhtc.storage.database import Database
 from openhtc.storage.identity import UserRow
 from openhtc.storage.jobs import NewBatch
 from openhtc.storage.leasing import Granted
+from openhtc.storage.regions import MappedRegion, set_region
 
 SECRET_KEY = "a secret for tests"
 REGION = "AWS_US_WEST_2"
@@ -92,6 +93,9 @@ class World:
             await identity.insert_organization(connection, "org", "org")
             known = {found.id for found in await identity.list_workspaces(connection)}
             if workspace not in known:
+                for region in regions:
+                    mapped = MappedRegion(region, "local", True, 1.0, ["X86"], "test", self.clock())
+                    await set_region(connection, mapped)
                 await identity.insert_workspace(connection, workspace, f"ws {workspace}", "org", regions)
             row = UserRow(f"user{n}", workspace, f"user{n}@example.org", f"User {n}", admin, False, False)
             await identity.insert_user(connection, row)
@@ -166,6 +170,7 @@ class World:
             envs=[EnvPair(name, value) for name, value in envs],
             claims=[ClaimPair(name, value) for name, value in claims],
             priority=Priority.ON_DEMAND_ECONOMY if economy else Priority.ON_DEMAND_PRIORITY,
+            architecture=msgspec.UNSET if architecture is None else Architecture(architecture),
         )
         request = JobSubmitRequest(
             definition, batch_size=size, retry_strategy=RetryStrategy(max_retries=max_retries), group=group

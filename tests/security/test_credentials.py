@@ -122,7 +122,9 @@ def test_a_job_only_reads_in_its_task(
         assert job.post(f"{own.path}/jobs/batch", json=[batch("true")]).status_code == 403
         assert job.post(f"{own.path}/jobs/cancel").status_code == 403
         assert job.get(f"/htc/projects/{own.project_id}/container-registry/token").status_code == 403
-        assert job.get(f"/htc/projects/{own.project_id}/storage/presigned-url?filePath=a").status_code == 403
+        assert job.get(f"/htc/projects/{own.project_id}/storage/presigned-url?filePath=a").status_code == 200
+        outside = f"/htc/projects/{elsewhere.project_id}/storage/presigned-url?filePath=a"
+        assert job.get(outside).status_code == 403
 
 
 def test_ids_of_another_workspace_lead_nowhere(alice_api: Api, project: Json, victim: Json) -> None:

@@ -52,7 +52,8 @@ def test_a_second_request_is_not_smuggled_behind_two_framings(stack: Stack) -> N
 def test_heads_without_end_are_refused(stack: Stack) -> None:
     assert raw(stack, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n") == [414]
     head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 2_000_000 + b"\r\n\r\n"
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    # The connection may be closed before all of the head was sent.
+    with contextlib.suppress(OSError):
         assert raw(stack, head) == [431]
 
 

@@ -1,13 +1,13 @@
 """What a node offers, and the arithmetic of amounts."""
 
 import os
-import platform
 import shutil
 from pathlib import Path
 
 from openhtc.domain.enums import Architecture
 from openhtc.domain.errors import SettingsError
 from openhtc.domain.work import Capacity
+from openhtc.lifecycle.machine import machine_architecture
 from openhtc.settings.agent import AgentSettings
 
 NOTHING = Capacity(0, 0, 0)
@@ -19,7 +19,6 @@ LOW_DISK_BYTES = 1024**3
 """With less than this free a node takes no more jobs."""
 _GIB = 1024**3
 _SMT = Path("/sys/devices/system/cpu/smt/active")
-_ARCHITECTURES = {"x86_64": Architecture.X86, "aarch64": Architecture.AARCH64, "arm64": Architecture.AARCH64}
 
 
 def node_capacity(settings: AgentSettings) -> Capacity:
@@ -62,12 +61,17 @@ def _spare_gib(settings: AgentSettings) -> int:
     return int(max(0, free - DISK_RESERVE_GIB - settings.image_cache_gib))
 
 
-def node_architecture() -> str:
-    """The API's name of this machine's architecture. Raises SettingsError for one that it does not have."""
-    machine = platform.machine()
-    if machine not in _ARCHITECTURES:
-        raise SettingsError(f"this machine is {machine}: expected one of {', '.join(_ARCHITECTURES)}")
-    return _ARCHITECTURES[machine].value
+def node_architecture(settings: AgentSettings) -> Architecture:
+    """That of the settings, or this machine's. Raises SettingsError for one that the API does not have."""
+    if settings.architecture is not None:
+        return settings.architecture
+    return machine_architecture()
+
+
+def machine_type(settings: AgentSettings, capacity: Capacity) -> str:
+    """That of the settings, or the same name for all nodes of the same size: ``local-x86-8``."""
+    named = f"{settings.provider}-{node_architecture(settings).value.lower()}-{capacity.vcpus}"
+    return settings.machine_type or named
 
 
 def machine_memory_mib() -> int:

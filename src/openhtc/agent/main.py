@@ -11,7 +11,13 @@ import structlog
 
 import openhtc
 from openhtc.agent.agent import Agent
-from openhtc.agent.capacity import disk_warning, has_hyperthreading, node_architecture, node_capacity
+from openhtc.agent.capacity import (
+    disk_warning,
+    has_hyperthreading,
+    machine_type,
+    node_architecture,
+    node_capacity,
+)
 from openhtc.agent.forwards import forwards
 from openhtc.agent.images.store import ImageStore
 from openhtc.agent.journal import Journal
@@ -165,11 +171,11 @@ def _hello(node: _Node, missing: list[str]) -> AgentHello:
         name=settings.node_name,
         regions=[region.value for region in settings.regions],
         capacity=node.capacity,
-        architecture=node_architecture(),
+        architecture=node_architecture(settings).value,
         runtime=settings.runtime,
         version=openhtc.__version__,
         provider=settings.provider,
-        machine_type=settings.machine_type,
+        machine_type=machine_type(settings, node.capacity),
         hyperthreading=has_hyperthreading(),
         limits_missing=missing,
     )

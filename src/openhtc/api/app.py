@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from litestar import Litestar, Router, get
+from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, ValidationException
@@ -14,10 +14,23 @@ from litestar.types import ControllerRouterHandler
 
 import openhtc
 from openhtc.api import errors
-from openhtc.api.handlers import agents, health, identity, images, jobs, projects, storage
+from openhtc.api.handlers import (
+    agents,
+    clusters,
+    dimensions,
+    docs,
+    health,
+    identity,
+    images,
+    jobs,
+    limits,
+    projects,
+    regions,
+    retention,
+    storage,
+    tasks,
+)
 from openhtc.api.requests import (
-    AnyRequest,
-    Credential,
     authenticate,
     calling_agent,
     calling_user,
@@ -27,21 +40,28 @@ from openhtc.api.requests import (
 from openhtc.domain.errors import OpenhtcError
 
 API_PREFIX = "/api/v1"
-MAX_BODY_BYTES = 64 * 1024 * 1024
-"""A submission of 100 batches with large environments fits; an endless body does not."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Of any operation that does not say another limit."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 PUBLIC: Sequence[ControllerRouterHandler] = [
     *identity.HANDLERS,
     *projects.HANDLERS,
+    *tasks.HANDLERS,
+    *retention.HANDLERS,
     *images.HANDLERS,
     *jobs.HANDLERS,
     *storage.HANDLERS,
+    *regions.HANDLERS,
+    *dimensions.HANDLERS,
+    *limits.HANDLERS,
+    *clusters.HANDLERS,
 ]
 INTERNAL: Sequence[ControllerRouterHandler] = [
     *agents.HANDLERS,
     *health.HANDLERS,
+    *docs.HANDLERS,
     images.grant_registry_access,
 ]
 
@@ -61,12 +81,6 @@ _ERRORS: dict[Any, Any] = {
 }
 
 
-@get("/q/openapi", include_in_schema=False, credential=Credential.NONE)
-async def get_description(request: AnyRequest) -> dict[str, Any]:
-    """The OpenAPI document of this server."""
-    return request.app.openapi_schema.to_schema()
-
-
 def create_app(lifespan: Sequence[Lifespan] = ()) -> Litestar:
     """Every public operation below /api/v1 and at the root; the lifespan puts ``services`` into the state."""
     return Litestar(
@@ -74,7 +88,6 @@ def create_app(lifespan: Sequence[Lifespan] = ()) -> Litestar:
             Router(API_PREFIX, route_handlers=PUBLIC),
             Router("/", route_handlers=PUBLIC, include_in_schema=False),
             *INTERNAL,
-            get_description,
         ],
         dependencies=_DEPENDENCIES,
         guards=[authenticate],

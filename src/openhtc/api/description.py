@@ -9,11 +9,14 @@ from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar
+from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from openhtc.api.requests import Credential
+from openhtc.api.schemas.identity import OAuth2ErrorBody
 from openhtc.api.schemas.pieces import ErrorBody
+from openhtc.domain.regions import SupportedRegion
 
 Document = dict[str, Any]
 
@@ -83,12 +86,13 @@ def _handlers(app: Litestar) -> Iterator[tuple[tuple[str, str], HTTPRouteHandler
 
 
 def _schemas(handlers: Any) -> dict[str, Any]:
-    types: set[type] = {ErrorBody}
+    types: set[type] = {ErrorBody, OAuth2ErrorBody, SupportedRegion}
     for handler in handlers:
         if handler.include_in_schema:
             signature = handler.parsed_fn_signature
             annotations = [signature.return_type.annotation]
             annotations += [parameter.annotation for parameter in signature.parameters.values()]
+            annotations += [handler.opt["form"]] if "form" in handler.opt else []
             for annotation in annotations:
                 types.update(_described(annotation))
     _, components = msgspec.json.schema_components(types, ref_template=_TEMPLATE)
@@ -110,10 +114,18 @@ def _complete(operation: Document, path: str, handler: HTTPRouteHandler) -> None
     operation["operationId"] = _camel(handler.handler_name)
     operation["tags"] = [_tag(path)]
     operation["security"] = _SECURITY[credential]
+    if form := handler.opt.get("form"):
+        schema = {"$ref": _TEMPLATE.format(name=form.__name__)}
+        operation["requestBody"] = {
+            "content": {RequestEncodingType.URL_ENCODED.value: {"schema": schema}},
+            "required": True,
+        }
     defaults = _defaults(handler)
     for parameter in operation.get("parameters", ()):
         name = parameter["name"]
         parameter["description"] = _PARAMETERS[name]
+        if name == "region":
+            parameter["schema"] = {"$ref": _TEMPLATE.format(name=SupportedRegion.__name__)}
         if name in defaults:
             parameter["schema"]["default"] = defaults[name]
     responses = operation["responses"]
@@ -123,7 +135,7 @@ def _complete(operation: Document, path: str, handler: HTTPRouteHandler) -> None
             responses[status].pop("headers", None)
     responses.pop("400", None)
     for status in _refusals(operation, path, credential):
-        responses[status] = _refusal(status)
+        responses[status] = _refusal(status, "form" in handler.opt)
 
 
 def _defaults(handler: HTTPRouteHandler) -> dict[str, Any]:
@@ -147,11 +159,14 @@ def _refusals(operation: Document, path: str, credential: Credential) -> Iterato
     yield "503"
 
 
-def _refusal(status: str) -> Document:
+def _refusal(status: str, oauth2: bool) -> Document:
     code, text = _EXAMPLE_OF_REFUSAL[status]
     example = ErrorBody(code, code, text, text)
+    if oauth2 and status == "400":
+        code, text = "invalid_client", "client_secret: the key is unknown, has expired or was revoked"
+        example = OAuth2ErrorBody(code, code, text, text, text)
     content = {
-        "schema": {"$ref": _TEMPLATE.format(name=ErrorBody.__name__)},
+        "schema": {"$ref": _TEMPLATE.format(name=type(example).__name__)},
         "example": msgspec.to_builtins(example),
     }
     return {"description": _ERRORS[status], "content": {"application/json": content}}

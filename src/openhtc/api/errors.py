@@ -12,6 +12,7 @@ from litestar.utils.scope.state import ScopeState
 
 from openhtc.api.expected import allowed_values, steps
 from openhtc.api.requests import AnyRequest
+from openhtc.api.schemas.identity import OAuth2ErrorBody
 from openhtc.api.schemas.pieces import ErrorBody
 from openhtc.domain.errors import OpenhtcError, Unauthorized
 from openhtc.domain.names import ENV_NAME_PATTERN, env_name_problem
@@ -24,6 +25,7 @@ _CODES = {
     403: "FORBIDDEN",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    413: "BODY_TOO_LARGE",
 }
 _PLACE = re.compile(r"^(?P<text>.*?)(?: - at `\$\.?(?P<path>.*?)`)?$", re.DOTALL)
 _LONGEST_VALUE = 200
@@ -46,6 +48,13 @@ def registry_refused(_: AnyRequest, error: Unauthorized) -> Response[ErrorBody]:
     answer = _answer(401, error.code, error.message)
     answer.headers["WWW-Authenticate"] = 'Basic realm="openhtc registry"'
     return answer
+
+
+def oauth2_refused(_: AnyRequest, error: OpenhtcError) -> Response[OAuth2ErrorBody]:
+    """As RFC 6749 says it, within the body that every refusal has."""
+    body = OAuth2ErrorBody(error.code, error.code, error.message, error.message, error.message)
+    headers = {"Cache-Control": "no-store"}
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 
 def http_error(_: AnyRequest, error: HTTPException) -> Response[ErrorBody]:

@@ -24,6 +24,8 @@ WithAgent: TypeAlias = NamedDependency[int]
 """The number of the calling agent."""
 WithAgentKey: TypeAlias = NamedDependency[AgentKey]
 PathText: TypeAlias = FromPath[str]
+PathRegion: TypeAlias = FromPath[str]
+"""Names that are no region are answered with 404 by whoever looks for one."""
 
 PageIndex = Annotated[str | None, QueryParameter(name="pageIndex", required=False)]
 PageSize = Annotated[int, QueryParameter(name="pageSize")]

@@ -1,7 +1,16 @@
 """Who calls: people with roles, jobs with one task's reach."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
+
+
+class Role(StrEnum):
+    """What a user may hold beside being a member."""
+
+    WORKSPACE_ADMIN = "workspace_admin"
+    ORGANIZATION_ADMIN = "organization_admin"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +27,10 @@ class User:
     workspace_name: str
     organization_code: str
     regions: list[str]
-    """Regions enabled in the workspace; the first is the default."""
+    """Regions that are enabled, here and in the workspace; the first is the default."""
     htc_enabled: bool
+    disabled: bool
+    """Locked out. Jobs that they have submitted go on."""
 
     @property
     def administers_workspace(self) -> bool:
@@ -28,11 +39,11 @@ class User:
     @property
     def roles(self) -> list[str]:
         named = {
-            "workspace_admin": self.is_workspace_admin,
-            "organization_admin": self.is_organization_admin,
-            "operator": self.is_operator,
+            Role.WORKSPACE_ADMIN: self.is_workspace_admin,
+            Role.ORGANIZATION_ADMIN: self.is_organization_admin,
+            Role.OPERATOR: self.is_operator,
         }
-        return ["member", *(name for name, held in named.items() if held)]
+        return ["member", *(role.value for role, held in named.items() if held)]
 
 
 @dataclass(frozen=True, slots=True)

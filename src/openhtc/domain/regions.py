@@ -1,5 +1,6 @@
 """The regions that the API knows; an operator maps each one in use to a provider."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from openhtc.domain.enums import CloudProvider
@@ -44,6 +45,26 @@ class Region(StrEnum):
     def cloud_provider(self) -> CloudProvider:
         """The cloud that the region's name begins with."""
         return CloudProvider(self.value.split("_", 1)[0])
+
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def spread(choice: Sequence[tuple[Region, float]], turn: int) -> Region:
+    """The region of the ``turn``-th batch: over many turns each gets its weight's share, evenly mixed.
+
+    A region without weight gets nothing while another one has some. Multiples of the golden ratio lie so evenly
+    between 0 and 1 that the shares are right after few turns already.
+    """
+    total = sum(weight for _, weight in choice)
+    if total <= 0:
+        return choice[turn % len(choice)][0]
+    point = (turn * _GOLDEN) % 1.0 * total
+    for region, weight in choice:
+        point -= weight
+        if point < 0:
+            return region
+    return max(choice, key=lambda item: item[1])[0]
 
 
 class SupportedRegion(StrEnum):

@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+from openhtc.domain.regions import Region
 from openhtc.embedded.installation import Installation
 from openhtc.embedded.part import Command, Part, StopStep, child_environment, die_with_parent
 from openhtc.embedded.ports import GRPC_OFFSET, LOOPBACK
@@ -14,6 +15,9 @@ from openhtc.embedded.programs import find_weed
 from openhtc.embedded.s3_requests import SignedRequests
 
 BUCKET = "openhtc"
+REGION_BUCKETS = {Region.GCP_US_CENTRAL_1: "openhtc-gcp-us-central-1"}
+"""Regions whose files have a bucket of their own; the others are in BUCKET, as all logs are."""
+
 REGION = "us-east-1"
 ADMIN = "openhtc"
 ROLE_ARN = "arn:aws:iam::role/openhtc"
@@ -83,7 +87,8 @@ class S3Part(Part):
         wrong = await self.check()
         if wrong is None:
             return None
-        await self._requests.send("PUT", BUCKET)
+        for bucket in (BUCKET, *REGION_BUCKETS.values()):
+            await self._requests.send("PUT", bucket)
         await self._requests.send("PUT", f"{BUCKET}/{SENTINEL}", b"openhtc\n")
         return await self.check()
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 
+from openhtc.domain.regions import Region
 from openhtc.embedded.foundation import Foundation
 from openhtc.embedded.installation import Installation
 from openhtc.embedded.layout import SHARED_WAY, DataLayout
@@ -12,17 +13,21 @@ from openhtc.embedded.own_programs import agent_data_seen_at
 from openhtc.embedded.ports import LOOPBACK
 from openhtc.embedded.private_files import private_directory, write_private
 from openhtc.embedded.registry import ISSUER, SERVICE
-from openhtc.embedded.s3 import BUCKET, REGION, ROLE_ARN
+from openhtc.embedded.s3 import BUCKET, REGION, REGION_BUCKETS, ROLE_ARN
 from openhtc.settings.source import ENVIRONMENT_PREFIX
 
-Values = Mapping[str, str | int]
+Value = str | int | list[str] | dict[str, dict[str, str]]
+Values = Mapping[str, Value]
+
+LOCAL_REGIONS = (Region.AWS_US_WEST_2, Region.GCP_US_CENTRAL_1)
+"""What the agent of this machine serves; the first is the default of projects."""
 
 
 def api_origin(installation: Installation) -> str:
     return f"http://{LOOPBACK}:{installation.ports.api}"
 
 
-def server_values(installation: Installation, foundation: Foundation) -> dict[str, str | int]:
+def server_values(installation: Installation, foundation: Foundation) -> dict[str, Value]:
     """Everything the server must be told on this machine; the rest has defaults."""
     secrets = installation.secrets
     return {
@@ -43,14 +48,18 @@ def server_values(installation: Installation, foundation: Foundation) -> dict[st
         "registry_issuer": ISSUER,
         "registry_key_file": str(foundation.registry.key_file),
         "secret_key": secrets.server_secret_key,
+        "default_regions": [region.value for region in LOCAL_REGIONS],
+        "storages": {region.value: {"bucket": bucket} for region, bucket in REGION_BUCKETS.items()},
     }
 
 
-def agent_values(layout: DataLayout, installation: Installation, options: UpOptions) -> dict[str, str | int]:
+def agent_values(layout: DataLayout, installation: Installation, options: UpOptions) -> dict[str, Value]:
     """What the agent of this machine is told; capacities only when they were asked for."""
-    values: dict[str, str | int] = {
+    values: dict[str, Value] = {
         "server_url": api_origin(installation),
+        "regions": [region.value for region in LOCAL_REGIONS],
         "key_file": str(layout.agent_key),
+        "provider": "local",
         "data_dir": str(agent_data_seen_at(layout)),
         "status_file": str(layout.agent_status),
         "runtime": options.runtime,
@@ -74,9 +83,18 @@ def write_settings(
 
 
 def toml(values: Values) -> bytes:
-    """Strings and whole numbers as TOML; a JSON string is a TOML basic string."""
+    """Strings, whole numbers, lists of strings, and tables of tables, which come last. A JSON string or list of strings
+    is one of TOML too.
+    """
     lines = ["# Written at every start of openhtc."]
-    lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    lines += [
+        f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)
+    ]
+    for name, tables in values.items():
+        if isinstance(tables, dict):
+            for key, table in tables.items():
+                lines.append(f"[{name}.{key}]")
+                lines += [f"{member} = {json.dumps(text)}" for member, text in table.items()]
     return ("\n".join(lines) + "\n").encode()
 
 

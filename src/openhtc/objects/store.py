@@ -11,6 +11,7 @@ from openhtc.domain.errors import NotFound, OpenhtcError
 from openhtc.objects.connection import connect
 from openhtc.objects.errors import bad_key, translated
 from openhtc.objects.grants import Grant
+from openhtc.objects.removal import Removal
 from openhtc.objects.temporary import TemporaryKeys, TokenService
 
 HEALTH_KEY = "health/sentinel"
@@ -48,6 +49,9 @@ class ObjectStore:
         self.endpoint = public_endpoint or endpoint
         self._store: S3Store = connect(endpoint, region, bucket, access_key, secret_key)
         self._signer: S3Store = connect(self.endpoint, region, bucket, access_key, secret_key)
+        self.removal = Removal(
+            endpoint=endpoint, region=region, bucket=bucket, access_key=access_key, secret_key=secret_key
+        )
         self._tokens = TokenService(
             endpoint=sts_endpoint,
             region=region,

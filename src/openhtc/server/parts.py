@@ -4,25 +4,42 @@ from dataclasses import dataclass
 
 from openhtc.api.app import API_PREFIX
 from openhtc.api.services import Services
+from openhtc.objects.regions import RegionStores
 from openhtc.objects.store import ObjectStore
 from openhtc.registry.client import RegistryClient
 from openhtc.registry.tokens import RegistryTokens
-from openhtc.server.keeper import Keeper
+from openhtc.server.keeper import Duty, Keeper
+from openhtc.services.admission import Admission
 from openhtc.services.authentication import Authentication
+from openhtc.services.cleaning import (
+    AgentRemoval,
+    JobRemoval,
+    LogRemoval,
+    StorageRelease,
+    TaskArchival,
+    TaskDeletion,
+)
 from openhtc.services.clock import utc_now
+from openhtc.services.clusters import Clusters
+from openhtc.services.dimensions import Dimensions
 from openhtc.services.duties import LeaseExpiry
 from openhtc.services.images import Images, RegistryAccess
 from openhtc.services.jobs import Jobs
 from openhtc.services.leasing import Leasing
+from openhtc.services.limits import Limits
 from openhtc.services.logs import Logs
+from openhtc.services.oauth2 import OAuth2
 from openhtc.services.projects import Projects, Tasks
+from openhtc.services.regions import Regions
 from openhtc.services.reports import Reports
+from openhtc.services.retention import Retention
 from openhtc.services.signing import SigningKeys
 from openhtc.services.storage_access import KeyCache, StorageAccess
 from openhtc.services.submission import Submission
+from openhtc.services.task_life import TaskLife
 from openhtc.services.tokens import Tokens
 from openhtc.services.work import Addresses, WorkOrders
-from openhtc.settings.server import ServerSettings
+from openhtc.settings.server import ServerSettings, StorageSettings
 from openhtc.storage.database import Database
 from openhtc.storage.wake import WorkSignal
 
@@ -37,81 +54,114 @@ class Parts:
     registry: RegistryClient
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What services talk to."""
+
+    database: Database
+    tokens: Tokens
+    stores: RegionStores
+    registry: RegistryClient
+    registry_tokens: RegistryTokens
+    signal: WorkSignal
+
+
 async def assemble(settings: ServerSettings, database: Database) -> Parts:
     signing = SigningKeys(database, settings.secret_key)
     await signing.current()
-    tokens = Tokens(signing, settings.public_url, settings.secret_key)
-    objects = object_store(settings)
     registry_tokens = RegistryTokens(
         settings.registry_key_file, settings.registry_issuer, settings.registry_service
     )
-    registry = RegistryClient(settings.registry_url, registry_tokens)
-    signal = WorkSignal(settings.database_url)
-    services = _services(settings, database, tokens, objects, registry, registry_tokens, signal)
-    keeper = Keeper(settings.database_url, [LeaseExpiry(database, utc_now)])
-    return Parts(services, signal, keeper, registry)
+    outside = Outside(
+        database=database,
+        tokens=Tokens(signing, settings.public_url, settings.secret_key),
+        stores=region_stores(settings),
+        registry=RegistryClient(settings.registry_url, registry_tokens),
+        registry_tokens=registry_tokens,
+        signal=WorkSignal(settings.database_url),
+    )
+    admission = Admission(database, utc_now)
+    services = _services(settings, outside, admission)
+    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, *_cleaning(database, outside.stores)]
+    keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room})
+    return Parts(services, outside.signal, keeper, outside.registry)
 
 
-def object_store(settings: ServerSettings) -> ObjectStore:
+def _cleaning(database: Database, stores: RegionStores) -> list[Duty]:
+    return [
+        TaskArchival(database, utc_now),
+        TaskDeletion(database, utc_now),
+        StorageRelease(database, stores.all, utc_now),
+        JobRemoval(database, utc_now),
+        LogRemoval(database, stores.default),
+        AgentRemoval(database, stores.default, utc_now),
+    ]
+
+
+def region_stores(settings: ServerSettings) -> RegionStores:
+    own = {region.value: _store(settings, storage) for region, storage in settings.storages.items()}
+    return RegionStores(_store(settings, StorageSettings()), own)
+
+
+def _store(settings: ServerSettings, own: StorageSettings) -> ObjectStore:
+    """What a region's storage leaves open is as for all; an endpoint of its own brings its own public one and STS."""
+    endpoint = own.endpoint or settings.s3_endpoint
+    shared = own.endpoint is None
     return ObjectStore(
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        bucket=settings.s3_bucket,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        sts_endpoint=settings.sts_endpoint or settings.s3_endpoint,
-        sts_role_arn=settings.sts_role_arn,
-        public_endpoint=settings.s3_public_endpoint,
+        endpoint=endpoint,
+        region=own.region or settings.s3_region,
+        bucket=own.bucket or settings.s3_bucket,
+        access_key=own.access_key or settings.s3_access_key,
+        secret_key=own.secret_key or settings.s3_secret_key,
+        sts_endpoint=own.sts_endpoint or (settings.sts_endpoint if shared else None) or endpoint,
+        sts_role_arn=own.sts_role_arn or settings.sts_role_arn,
+        public_endpoint=own.public_endpoint or (settings.s3_public_endpoint if shared else None),
     )
 
 
-def _services(
-    settings: ServerSettings,
-    database: Database,
-    tokens: Tokens,
-    objects: ObjectStore,
-    registry: RegistryClient,
-    registry_tokens: RegistryTokens,
-    signal: WorkSignal,
-) -> Services:
-    clock = utc_now
-    images = Images(database, registry, clock, settings.registry_host)
-    registry_access = RegistryAccess(database, tokens, registry_tokens, clock)
-    cache = KeyCache(objects, clock)
+def _leasing(settings: ServerSettings, outside: Outside, registry: RegistryAccess, keys: KeyCache) -> Leasing:
     addresses = Addresses(
-        api_url=settings.public_url.rstrip("/") + API_PREFIX,
-        s3_endpoint=settings.jobs_s3_endpoint,
-        s3_region=settings.s3_region,
-        bucket=settings.s3_bucket,
-        registry_pull_url=settings.pull_url,
+        api_url=settings.public_url.rstrip("/") + API_PREFIX, registry_pull_url=settings.pull_url
     )
-    orders = WorkOrders(database, tokens, registry_access, cache, addresses)
-    leasing = Leasing(
-        database,
-        tokens,
-        objects,
+    orders = WorkOrders(outside.database, outside.tokens, registry, outside.stores, keys, addresses)
+    return Leasing(
+        outside.database,
+        outside.tokens,
+        outside.stores.default,
         orders,
-        signal,
-        addresses,
-        clock,
+        outside.signal,
+        utc_now,
         settings.lease_seconds,
         strict_architecture=settings.strict_architecture,
     )
+
+
+def _services(settings: ServerSettings, outside: Outside, admission: Admission) -> Services:
+    database, tokens, stores, clock = outside.database, outside.tokens, outside.stores, utc_now
+    images = Images(database, outside.registry, clock, settings.registry_host)
+    registry = RegistryAccess(database, tokens, outside.registry_tokens, clock)
+    keys = KeyCache(clock)
+    authentication = Authentication(database, tokens, clock)
     return Services(
         database=database,
-        authentication=Authentication(database, tokens, clock),
+        authentication=authentication,
+        oauth2=OAuth2(authentication),
         tokens=tokens,
         projects=Projects(database, clock),
         tasks=Tasks(database, clock),
+        task_life=TaskLife(database, clock),
+        retention=Retention(database, clock),
         images=images,
-        registry=registry_access,
-        submission=Submission(database, images, clock),
-        jobs=Jobs(database, clock),
-        logs=Logs(database, objects),
-        storage=StorageAccess(database, objects, cache, clock),
-        leasing=leasing,
+        registry=registry,
+        submission=Submission(database, images, admission, clock),
+        jobs=Jobs(database, clock, strict_architecture=settings.strict_architecture),
+        logs=Logs(database, stores.default),
+        storage=StorageAccess(database, stores, keys, clock),
+        regions=Regions(database, clock),
+        dimensions=Dimensions(database, clock),
+        clusters=Clusters(database, clock),
+        limits=Limits(database, admission, clock),
+        leasing=_leasing(settings, outside, registry, keys),
         reports=Reports(database, clock, settings.lease_seconds),
-        bucket=settings.s3_bucket,
-        s3_endpoint=settings.jobs_s3_endpoint,
         trusted_proxies=frozenset(settings.trusted_proxies),
     )

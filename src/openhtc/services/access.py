@@ -1,13 +1,22 @@
-"""Finds a project or a task for a caller, or refuses."""
+"""Finds a workspace, a project or a task for a caller, or refuses."""
 
 from uuid import UUID
 
 from openhtc.domain.errors import Forbidden, NotFound
 from openhtc.domain.identity import Caller
 from openhtc.domain.ids import parse_uuid
-from openhtc.storage import projects
+from openhtc.storage import identity, projects
 from openhtc.storage.database import Connection
 from openhtc.storage.projects import Project, Task
+
+
+async def workspace_for(connection: Connection, caller: Caller, workspace_id: str) -> None:
+    """Raises NotFound, or Forbidden for another workspace than the caller's."""
+    if workspace_id == caller.user.workspace_id:
+        return
+    if workspace_id in {found.id for found in await identity.list_workspaces(connection)}:
+        raise Forbidden(f"workspace {workspace_id} is not yours")
+    raise NotFound(f"there is no workspace {workspace_id!r}")
 
 
 async def project_for(connection: Connection, caller: Caller, project_id: str) -> Project:

@@ -1,12 +1,17 @@
 """Releases held jobs as far as limits leave room. Nothing else makes a held job runnable."""
 
+import structlog
+
 from openhtc.domain.admission import Room, release
+from openhtc.domain.errors import Unavailable
 from openhtc.services.clock import Clock
 from openhtc.storage import admission
 from openhtc.storage.database import Connection, Database
 
 _JOBS_AT_ONCE = 10_000
 _BATCHES_OF_A_PROJECT = 100
+
+log = structlog.get_logger(__name__)
 
 
 class Admission:
@@ -26,14 +31,27 @@ class Admission:
         released jobs, or keeps them, so no limit is exceeded.
         """
 
-        async def page(connection: Connection) -> int:
+        total = 0
+        while released := await self._page(workspace_id):
+            total += released
+        return total
+
+    async def begin(self, workspace_id: str) -> None:
+        """The first page at once, for whoever has just made room or held jobs; the keeper goes on.
+
+        What was stored before stays stored whatever happens here, so nothing is raised.
+        """
+        try:
+            await self._page(workspace_id)
+        except Unavailable as error:
+            log.warning("admission_postponed", workspace=workspace_id, error=error.message)
+
+    async def _page(self, workspace_id: str) -> int:
+        async def work(connection: Connection) -> int:
             await admission.lock(connection, workspace_id)
             return await self._release(connection, workspace_id)
 
-        total = 0
-        while released := await self._database.run(page):
-            total += released
-        return total
+        return await self._database.run(work)
 
     async def run_once(self) -> int:
         """Every workspace with held jobs."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from openhtc.domain.errors import Unauthorized
+from openhtc.domain.errors import Forbidden, Unauthorized
 from openhtc.domain.identity import AgentKey, Caller, JobScope, User
 from openhtc.domain.ids import JobId, parse_job_id
 from openhtc.domain.submission import StoredRequest
@@ -14,6 +14,7 @@ from openhtc.services.tokens import USER_CLAIM, USER_TOKEN_LIFETIME, JobRefresh,
 from openhtc.storage import identity, jobs
 from openhtc.storage.database import Connection, Database
 
+HTC_DISABLED = "HTC_DISABLED"
 _KINDS = {"token": "api_key", "refresh": "refresh_token"}
 
 
@@ -31,21 +32,32 @@ class Authentication:
     async def by_key(self, header: str | None) -> Caller:
         """For ``Token <API key>`` and ``Refresh <refresh token>``; raises Unauthorized."""
         scheme, secret = _split(header)
-        kind = _KINDS.get(scheme)
-        if kind is None:
+        if scheme not in _KINDS:
             raise Unauthorized(
                 "expected the header Authorization: Token <API key> or Refresh <refresh token>"
             )
+        return await self.by_secret(scheme, secret)
+
+    async def by_secret(self, scheme: str, secret: str) -> Caller:
+        """The caller behind a ``token`` (an API key) or a ``refresh`` (token); raises Unauthorized.
+
+        Also where HTC is switched off: the secret is good, and so are the questions who I am and what I may use.
+        """
         if scheme == "refresh" and (refresh := self._tokens.read_job_refresh(secret, self._clock())):
             return await self._job_behind(refresh)
         async with self._database.connection() as connection:
-            found = await identity.find_credential(connection, kind, secret_hash(secret), self._clock())
+            found = await identity.find_credential(
+                connection, _KINDS[scheme], secret_hash(secret), self._clock()
+            )
             if found is None or found.user_id is None:
                 raise Unauthorized("the key is unknown, has expired or was revoked")
             return Caller(await self._user(connection, found.user_id))
 
     async def by_bearer(self, header: str | None) -> Caller:
-        """For ``Bearer <token>`` of a user or a job; raises Unauthorized."""
+        """For ``Bearer <token>`` of a user or a job; raises Unauthorized, and Forbidden where HTC is switched off.
+
+        A job that was accepted before that keeps its token: it is to end as it was promised.
+        """
         scheme, token = _split(header)
         if scheme != "bearer":
             raise Unauthorized("expected the header Authorization: Bearer <token>")
@@ -56,6 +68,10 @@ class Authentication:
             if claims["use"] == TokenUse.JOB:
                 job = _scope(claims)
                 await _refuse_when_over(connection, JobId(job.parent_job_id, job.index))
+        if job is None and not user.htc_enabled:
+            raise Forbidden(
+                f"HTC is switched off for workspace {user.workspace_id}: ask its operator", code=HTC_DISABLED
+            )
         return Caller(user, job, tuple(claims.items()))
 
     async def agent_by_key(self, header: str | None) -> AgentKey:
@@ -69,12 +85,16 @@ class Authentication:
         return AgentKey(found.id, found.regions)
 
     async def agent_by_bearer(self, header: str | None) -> int:
-        """The number of the agent behind an agent token."""
+        """The number of the agent behind an agent token; refused from when the key that it joined with is revoked."""
         scheme, token = _split(header)
         if scheme != "bearer":
             raise Unauthorized("expected the header Authorization: Bearer <agent token>")
         claims = await self._tokens.read(token, (TokenUse.AGENT,), self._clock())
-        return int(claims["sub"])
+        agent_no = int(claims["sub"])
+        async with self._database.connection() as connection:
+            if await identity.is_shut_out(connection, agent_no):
+                raise Unauthorized("the key that this agent joined with was revoked")
+        return agent_no
 
     async def bearer_for(self, caller: Caller) -> tuple[str, int]:
         """A fresh bearer token of the same reach as the caller's key, and its lifetime in seconds."""
@@ -103,8 +123,8 @@ class Authentication:
         user = await identity.find_user(connection, user_id)
         if user is None:
             raise Unauthorized("the user behind this credential is gone")
-        if not user.htc_enabled:
-            raise Unauthorized(f"HTC is switched off for workspace {user.workspace_id}")
+        if user.disabled:
+            raise Unauthorized("the user behind this credential is disabled")
         return user
 
 

@@ -143,8 +143,10 @@ class RegistryAccess:
         claims = await self._tokens.read(password, (TokenUse.REGISTRY,), self._clock())
         async with self._database.connection() as connection:
             user = await identity.find_user(connection, str(claims["sub"]))
-        if user is None or not user.htc_enabled:
-            raise Unauthorized("the user behind this token is gone, or HTC is switched off for the workspace")
+        if user is None or user.disabled or not user.htc_enabled:
+            raise Unauthorized(
+                "the user behind this token is disabled, or HTC is switched off for the workspace"
+            )
         return user, UUID(str(claims["projectId"]))
 
     async def _note_pushes(self, user: User, project_id: UUID, access: list[Access]) -> None:

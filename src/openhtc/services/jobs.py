@@ -15,6 +15,7 @@ from openhtc.domain.work import Small
 from openhtc.services.access import task_for
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
+from openhtc.services.waiting import WaitingReasons
 from openhtc.storage import jobs
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.jobs import Attempt, Counts, Job, JobFilter
@@ -43,13 +44,15 @@ async def job_for(connection: Connection, caller: Caller, project_id: str, task_
 
 
 class Jobs:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, strict_architecture: bool = False) -> None:
         self._database = database
         self._clock = clock
+        self._waiting = WaitingReasons(clock, strict_architecture=strict_architecture)
 
     async def get(self, caller: Caller, project_id: str, task_id: str, job_id: str) -> Job:
         async with self._database.connection() as connection:
-            return await job_for(connection, caller, project_id, task_id, job_id)
+            job = await job_for(connection, caller, project_id, task_id, job_id)
+            return (await self._waiting.explain(connection, [job]))[0]
 
     async def page(
         self,
@@ -69,6 +72,7 @@ class Jobs:
             if narrow is None:
                 return Page([], None)
             found = await jobs.page_jobs(connection, task.id, after, narrow, size + 1)
+            found = await self._waiting.explain(connection, found)
         return cut(found, size, lambda job: (job.batch_no, job.idx))
 
     async def events(

@@ -5,10 +5,15 @@ import contextlib
 from datetime import datetime, timedelta
 from functools import partial
 
+import msgspec
+
+from openhtc.domain.dimensions import check_machine_type
+from openhtc.domain.enums import Architecture
 from openhtc.domain.errors import Forbidden, InvalidRequest, Unauthorized
 from openhtc.domain.identity import AgentKey
 from openhtc.domain.placement import choose, smaller
 from openhtc.domain.regions import Region
+from openhtc.domain.validation import check_text
 from openhtc.domain.work import (
     AgentHello,
     AgentSession,
@@ -21,7 +26,7 @@ from openhtc.objects.store import ObjectStore
 from openhtc.services.clock import Clock, micros
 from openhtc.services.reports import hand_back
 from openhtc.services.tokens import AGENT_TOKEN_LIFETIME, Tokens
-from openhtc.services.work import Addresses, WorkOrders
+from openhtc.services.work import WorkOrders
 from openhtc.storage import leasing
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.leasing import Granted
@@ -33,7 +38,7 @@ MAX_WAIT_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 2.0
 """Work that another transaction held for a moment gives no signal of its own."""
 _LOG_KEYS_SECONDS = 12 * 3600
-_NATIVE_SECONDS = 2.0
+_NATIVE_FOR = timedelta(seconds=2)
 
 
 class Leasing:
@@ -44,7 +49,6 @@ class Leasing:
         objects: ObjectStore,
         orders: WorkOrders,
         signal: WorkSignal,
-        addresses: Addresses,
         clock: Clock,
         lease_seconds: int,
         *,
@@ -55,22 +59,14 @@ class Leasing:
         self._objects = objects
         self._orders = orders
         self._signal = signal
-        self._addresses = addresses
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._strict = strict_architecture
-        self._native: list[str] = []
-        self._native_read_at = 0.0
+        self._native: tuple[datetime, list[str]] | None = None
 
     async def open_session(self, hello: AgentHello, key: AgentKey) -> AgentSession:
         """A new life of an agent, with a number of its own. Raises Forbidden for a region outside its key's."""
-        if not hello.regions:
-            raise InvalidRequest("regions: expected at least one")
-        for region in hello.regions:
-            if region not in Region.__members__:
-                raise InvalidRequest(f"regions: {region!r} is not a region")
-            if key.regions is not None and region not in key.regions:
-                raise Forbidden(f"this agent key serves {', '.join(key.regions)}, not {region}")
+        _check_hello(hello, key)
         now = self._clock()
         async with self._database.transaction() as connection:
             number = await leasing.insert_agent(connection, hello, key.id, now, self._expiry(now))
@@ -131,11 +127,9 @@ class Leasing:
 
     async def _native_architectures(self, connection: Connection, now: datetime) -> list[str]:
         """Read now and then: nodes come and go slowly, and a lease is asked for often."""
-        read_at = asyncio.get_running_loop().time()
-        if not self._native or read_at - self._native_read_at > _NATIVE_SECONDS:
-            self._native = await leasing.native_architectures(connection, now)
-            self._native_read_at = read_at
-        return self._native
+        if self._native is None or abs(now - self._native[0]) > _NATIVE_FOR:
+            self._native = now, await leasing.native_architectures(connection, now)
+        return self._native[1]
 
     async def _heard(self, agent_no: int) -> list[str]:
         """Notes that the agent lives; returns its regions."""
@@ -162,9 +156,9 @@ class Leasing:
             expires_at=micros(now + AGENT_TOKEN_LIFETIME),
             lease_seconds=self._lease_seconds,
             logs=ObjectStoreAccess(
-                endpoint=self._addresses.s3_endpoint,
-                region=self._addresses.s3_region,
-                bucket=self._addresses.bucket,
+                endpoint=self._objects.endpoint,
+                region=self._objects.region,
+                bucket=self._objects.bucket,
                 prefix=prefix,
                 access_key_id=keys.access_key_id,
                 secret_access_key=keys.secret_access_key,
@@ -172,3 +166,18 @@ class Leasing:
                 expires_at=micros(keys.expires_at),
             ),
         )
+
+
+def _check_hello(hello: AgentHello, key: AgentKey) -> None:
+    for name, value in msgspec.to_builtins(hello).items():
+        check_text(name, value)
+    check_machine_type("machine_type", hello.machine_type)
+    if hello.architecture not in Architecture.__members__:
+        raise InvalidRequest(f"architecture: {hello.architecture!r} is none of {', '.join(Architecture)}")
+    if not hello.regions:
+        raise InvalidRequest("regions: expected at least one")
+    for region in hello.regions:
+        if region not in Region.__members__:
+            raise InvalidRequest(f"regions: {region!r} is not a region")
+        if key.regions is not None and region not in key.regions:
+            raise Forbidden(f"this agent key serves {', '.join(key.regions)}, not {region}")

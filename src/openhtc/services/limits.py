@@ -15,6 +15,7 @@ from openhtc.storage.database import Connection, Database
 from openhtc.storage.limits import Limit
 
 MAX_VCPUS = 999_999
+_LARGEST_ID = 2**31 - 1
 T = TypeVar("T")
 
 _SETTING = {
@@ -120,14 +121,14 @@ class Limits:
     async def _change(self, workspace_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Change limits, then release what may go now."""
         changed = await self._database.run(work)
-        await self._admitting.admit(workspace_id)
+        await self._admitting.begin(workspace_id)
         return changed
 
     async def _lock(self, connection: Connection, workspace_id: str) -> None:
-        """Keeps admission and submissions of the workspace out until the change is made."""
-        await admission.lock(connection, workspace_id)
+        """Keeps submissions and admission of the workspace out until the change is made."""
         if not await limits.lock_limits(connection, workspace_id):
             raise NotFound(f"there is no workspace {workspace_id!r}")
+        await admission.lock(connection, workspace_id)
 
     async def _note(self, connection: Connection, actor: str, action: str, limit: Limit) -> None:
         subject = (
@@ -144,7 +145,7 @@ def _setting(limit: Limit) -> Operation:
 
 async def _limit_for(connection: Connection, caller: Caller, project_id: str, limit_id: int) -> Limit:
     project = await project_for(connection, caller, project_id)
-    found = await limits.project_limit(connection, project.id, limit_id)
+    found = await limits.project_limit(connection, project.id, limit_id) if limit_id <= _LARGEST_ID else None
     if found is None:
         raise NotFound(f"there is no limit {limit_id} in project {project_id}")
     return found

@@ -1,5 +1,6 @@
 """Projects and tasks."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 from openhtc.domain.errors import InvalidRequest
@@ -10,7 +11,7 @@ from openhtc.domain.validation import check_text
 from openhtc.services.access import project_for, task_for
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
-from openhtc.storage import projects
+from openhtc.storage import audit, projects, regions
 from openhtc.storage.database import Database
 from openhtc.storage.projects import Project, Task
 
@@ -27,6 +28,8 @@ def _check_name(field: str, text: str, longest: int) -> None:
 
 def _regions(user: User, wanted: list[Region]) -> list[str]:
     """What a new project gets: the regions it asks for, or the workspace's first."""
+    if not user.regions:
+        raise InvalidRequest("regions: no region is enabled in the workspace")
     if not wanted:
         return user.regions[:1]
     for region in wanted:
@@ -42,8 +45,8 @@ class Projects:
         self._database = database
         self._clock = clock
 
-    async def create(self, caller: Caller, name: str, description: str, regions: list[Region]) -> Project:
-        """``regions`` may be empty. Names need not be unique."""
+    async def create(self, caller: Caller, name: str, description: str, wanted: list[Region]) -> Project:
+        """``wanted`` regions may be empty. Names need not be unique."""
         permit(caller, Operation.CREATE_PROJECT)
         _check_name("projectName", name, _MAX_NAME)
         _check_name("projectDescription", description, _MAX_DESCRIPTION)
@@ -56,7 +59,7 @@ class Projects:
             workspace_id=user.workspace_id,
             name=name,
             description=description,
-            regions=_regions(user, regions),
+            regions=_regions(user, wanted),
             created_by=user.id,
             created_at=self._clock(),
             organization_code=user.organization_code,
@@ -69,6 +72,21 @@ class Projects:
     async def get(self, caller: Caller, project_id: str) -> Project:
         async with self._database.connection() as connection:
             return await project_for(connection, caller, project_id)
+
+    async def add_regions(self, caller: Caller, project_id: str, wanted: list[Region]) -> Project:
+        """The project may use these regions too; none is ever taken away."""
+        async with self._database.transaction() as connection:
+            project = await project_for(connection, caller, project_id)
+            permit(caller, Operation.CHANGE_PROJECT, project.created_by)
+            known = await regions.lock_project_regions(connection, project.id)
+            fresh = [region for region in wanted if region not in known]
+            joined = [*known, *(_regions(caller.user, fresh) if fresh else [])]
+            if joined != known:
+                await regions.set_project_regions(connection, project.id, joined)
+                subject = f"project:{project.id}"
+                now, actor = self._clock(), caller.user.id
+                await audit.record(connection, now, actor, "project.regions", subject, {"regions": joined})
+        return replace(project, regions=joined)
 
     async def page(
         self, caller: Caller, only_mine: bool, cursor: str | None, page_size: int

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 
-PREFIXES = {"api_key": "ohk", "refresh_token": "ohr", "agent_key": "oha"}
+PREFIXES = {"api_key": "ohk", "refresh_token": "ohr", "agent_key": "oha", "metrics_key": "ohm"}
 """Each kind can be recognised, for instance by a scanner for leaked secrets."""
 
 

@@ -1,8 +1,12 @@
-"""The keys that sign bearer tokens, shared by all servers through the database."""
+"""The keys that sign bearer tokens, shared by all servers through the database.
+
+A new key is published at once and signs a minute later, when every server knows it: nobody is refused meanwhile.
+"""
 
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import RSAKey
 
 from openhtc.domain.errors import SettingsError
-from openhtc.storage import identity
+from openhtc.storage import audit, identity
 from openhtc.storage.database import Connection, Database
 
 _REREAD_SECONDS = 30.0
@@ -21,7 +25,7 @@ _UNKNOWN_KEY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The newest key signs, all of them verify."""
+    """The newest key that all servers know signs, all of them verify."""
 
     signing: RSAKey
     by_kid: dict[str, RSAKey]
@@ -58,10 +62,13 @@ class SigningKeys:
                     self._read_at = time.monotonic()
         return self._keys
 
-    async def rotate(self) -> str:
-        """Make a new signing key; the former ones go on verifying. Returns its kid."""
+    async def rotate(self, actor: str, now: datetime) -> str:
+        """Make a new signing key; the former ones go on verifying what they signed. Returns its kid."""
         async with self._database.transaction() as connection:
+            await identity.lock_signing_keys(connection)
+            await identity.retire_signing_keys(connection)
             kid = await self._create(connection)
+            await audit.record(connection, now, actor, "signing_key.rotated", f"signing_key:{kid}", {})
         self._read_at = 0.0
         return kid
 
@@ -89,7 +96,8 @@ class SigningKeys:
         if not rows:
             raise SettingsError("the database has no signing key: run `openhtc admin migrate`")
         keys = {str(row.kid): self._open(str(row.kid), row.private_pem) for row in rows}
-        return Keys(signing=keys[str(rows[0].kid)], by_kid=keys)
+        signing = next((row for row in rows if row.ready), rows[-1])
+        return Keys(signing=keys[str(signing.kid)], by_kid=keys)
 
     def _open(self, kid: str, pem: str) -> RSAKey:
         try:

@@ -1,6 +1,8 @@
 """Takes in batches: checks everything, pins images, and stores all of it in one transaction."""
 
 import asyncio
+import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import count
 from uuid import UUID, uuid4
@@ -9,12 +11,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from openhtc.domain.enums import LifecycleStatus, Priority
+from openhtc.domain.enums import LifecycleStatus
 from openhtc.domain.errors import ImageUnavailable, InvalidRequest
 from openhtc.domain.identity import Caller
 from openhtc.domain.names import split_image
 from openhtc.domain.permissions import Operation, permit
-from openhtc.domain.regions import Region
+from openhtc.domain.placement import PRIORITY_NUMBERS
+from openhtc.domain.regions import Region, spread
 from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import JobSubmitRequest
 from openhtc.domain.validation import check_group, check_submission, wanted_regions
@@ -23,12 +26,10 @@ from openhtc.services.access import task_for
 from openhtc.services.admission import Admission
 from openhtc.services.clock import Clock
 from openhtc.services.images import Images
-from openhtc.storage import jobs, limits, projects
+from openhtc.storage import jobs, limits, projects, regions
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.jobs import NewBatch
 from openhtc.storage.projects import Project, Task
-
-_PRIORITIES = {Priority.ON_DEMAND_PRIORITY: 0, Priority.ON_DEMAND_ECONOMY: 1}
 
 
 class Submission:
@@ -37,7 +38,7 @@ class Submission:
         self._images = images
         self._admitting = admitting
         self._clock = clock
-        self._turn = count()
+        self._turn = count(secrets.randbelow(1_000_000))
 
     async def submit(
         self, caller: Caller, project_id: str, task_id: str, group: str, requests: list[JobSubmitRequest]
@@ -52,9 +53,14 @@ class Submission:
             project, task = await task_for(connection, caller, project_id, task_id)
         _refuse_inactive(task.lifecycle)
         check_submission(requests, project.regions)
+        async with self._database.connection() as connection:
+            weights = await regions.region_weights(connection, project.regions)
         digests = await self._pin(project, requests)
         now = self._clock()
-        accepted = [self._accept(caller, project, task, group, request, now) for request in requests]
+        accepted = [
+            self._accept(caller, self._place(position, request, project, weights), task, group, request, now)
+            for position, request in enumerate(requests)
+        ]
         batches = [
             self._batch(caller, task, group, request, digests[request.htc_job_definition.image_name], now)
             for request in accepted
@@ -70,7 +76,7 @@ class Submission:
             return limited
 
         if await self._database.run(store):
-            await self._admitting.admit(project.workspace_id)
+            await self._admitting.begin(project.workspace_id)
         return [replace(request, regions=UNSET, region=UNSET) for request in accepted]
 
     async def _pin(self, project: Project, requests: list[JobSubmitRequest]) -> dict[str, str]:
@@ -92,14 +98,13 @@ class Submission:
     def _accept(
         self,
         caller: Caller,
-        project: Project,
+        region: Region,
         task: Task,
         group: str,
         request: JobSubmitRequest,
         now: datetime,
     ) -> JobSubmitRequest:
         """The request with everything filled in that the answer and later readings show."""
-        region = self._place(request, project)
         named = request.cloud_provider
         repository = request.htc_job_definition.image_name.split(":")[0].replace("/", "-")
         parent = uuid4()
@@ -118,10 +123,15 @@ class Submission:
             job_definition_name=f"{repository}-{str(parent)[:8]}",
         )
 
-    def _place(self, request: JobSubmitRequest, project: Project) -> Region:
-        """Batches are spread in turn over the regions that their request, or else the project, allows."""
-        choice = wanted_regions(request) or [Region(name) for name in project.regions]
-        return choice[next(self._turn) % len(choice)]
+    def _place(
+        self, position: int, request: JobSubmitRequest, project: Project, weights: Mapping[str, float]
+    ) -> Region:
+        """Batches are spread by weight over the enabled regions that their request, or else the project, allows."""
+        allowed = wanted_regions(request) or [Region(name) for name in project.regions]
+        choice = [region for region in allowed if region in weights]
+        if not choice:
+            raise InvalidRequest(f"[{position}].regions: {', '.join(allowed)} is switched off at the moment")
+        return spread([(region, weights[region]) for region in choice], next(self._turn))
 
     def _batch(
         self, caller: Caller, task: Task, group: str, request: JobSubmitRequest, digest: str, now: datetime
@@ -141,7 +151,7 @@ class Submission:
             size=request.batch_size,
             request=msgspec.to_builtins(request),
             region=request.regions[0].value,
-            priority=_PRIORITIES[definition.priority],
+            priority=PRIORITY_NUMBERS[definition.priority],
             architecture=None
             if isinstance(definition.architecture, UnsetType)
             else definition.architecture.value,

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from openhtc.domain.identity import JobScope, User
 from openhtc.domain.submission import StoredRequest
 from openhtc.domain.work import BatchWork, Capacity, ImageSource, JobLease, LeaseAnswer
+from openhtc.objects.regions import RegionStores
+from openhtc.objects.store import ObjectStore
 from openhtc.objects.temporary import TemporaryKeys
 from openhtc.services.access import shared_folder, task_folder
 from openhtc.services.authentication import claims_of
@@ -26,9 +28,6 @@ class Addresses:
     """Where jobs and agents reach the parts."""
 
     api_url: str
-    s3_endpoint: str
-    s3_region: str
-    bucket: str
     registry_pull_url: str
 
 
@@ -38,12 +37,14 @@ class WorkOrders:
         database: Database,
         tokens: Tokens,
         registry: RegistryAccess,
+        stores: RegionStores,
         keys: KeyCache,
         addresses: Addresses,
     ) -> None:
         self._database = database
         self._tokens = tokens
         self._registry = registry
+        self._stores = stores
         self._keys = keys
         self._addresses = addresses
 
@@ -55,7 +56,7 @@ class WorkOrders:
             batches = await leasing.batches_for_work(connection, sorted({g.batch_no for g in granted}))
             users = {b.created_by: await identity.find_user(connection, b.created_by) for b in batches}
         by_number = {batch.batch_no: batch for batch in batches}
-        works = [await self._batch(batch) for batch in batches]
+        works = [await self._batch(batch, now) for batch in batches]
         signing = await self._tokens.keys()
 
         def sign() -> list[JobLease]:
@@ -72,8 +73,11 @@ class WorkOrders:
 
         return LeaseAnswer(works, await asyncio.to_thread(sign))
 
-    async def _batch(self, batch: WorkBatch) -> BatchWork:
-        keys = await self._keys.keys(batch.created_by, task_prefixes(batch.project_id, batch.task_id))
+    async def _batch(self, batch: WorkBatch, now: datetime) -> BatchWork:
+        store = self._stores.of(batch.region)
+        prefixes = task_prefixes(batch.project_id, batch.task_id)
+        until = now + timedelta(seconds=batch.exec_timeout_seconds) + JOB_TOKEN_MARGIN
+        keys = await self._keys.keys(store, batch.created_by, prefixes, until)
         definition = batch.request["htcJobDefinition"]
         return BatchWork(
             batch=batch.batch_no,
@@ -86,13 +90,15 @@ class WorkOrders:
             ),
             commands=definition["commands"],
             working_dir=definition.get("workingDir"),
-            envs=[*_user_envs(batch.request), *self._shared_envs(batch, keys)],
+            envs=[*_user_envs(batch.request), *self._shared_envs(batch, store, keys)],
             needs=Capacity(batch.vcpus, batch.memory_mib, batch.disk_gib),
             exec_timeout_seconds=batch.exec_timeout_seconds,
         )
 
-    def _shared_envs(self, batch: WorkBatch, keys: TemporaryKeys) -> list[tuple[str, str]]:
-        bucket = f"s3://{self._addresses.bucket}/"
+    def _shared_envs(
+        self, batch: WorkBatch, store: ObjectStore, keys: TemporaryKeys
+    ) -> list[tuple[str, str]]:
+        bucket = f"s3://{store.bucket}/"
         project, task = str(batch.project_id), str(batch.task_id)
         return [
             ("AWS_BATCH_JQ_NAME", f"{_QUEUE_NAME}-{batch.region.lower().replace('_', '-')}"),
@@ -107,9 +113,9 @@ class WorkOrders:
             ("AWS_ACCESS_KEY_ID", keys.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key),
             ("AWS_SESSION_TOKEN", keys.session_token),
-            ("AWS_ENDPOINT_URL_S3", self._addresses.s3_endpoint),
-            ("AWS_REGION", self._addresses.s3_region),
-            ("AWS_DEFAULT_REGION", self._addresses.s3_region),
+            ("AWS_ENDPOINT_URL_S3", store.endpoint),
+            ("AWS_REGION", store.region),
+            ("AWS_DEFAULT_REGION", store.region),
             ("OPENHTC_API_URL", self._addresses.api_url),
         ]
 

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from openhtc.domain.dimensions import MAX_MACHINE_TYPE
+from openhtc.domain.enums import Architecture
 from openhtc.domain.errors import SettingsError
 from openhtc.domain.regions import SupportedRegion
 
@@ -29,8 +31,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     """The regions whose jobs this node may run."""
     provider: Annotated[str, msgspec.Meta(pattern="^[a-z]+$")] = "local"
-    machine_type: str = "local"
-    """What kind of node this is, as dimensions name it."""
+    machine_type: Annotated[str, msgspec.Meta(max_length=MAX_MACHINE_TYPE)] = ""
+    """What kind of node this is, as dimensions name it; empty: provider, architecture and vCPUs, like local-x86-8."""
+    architecture: Architecture | None = None
+    """Whose jobs the node takes first; None: the processor's. A100 is for nodes that have such accelerators."""
     data_dir: Path = Path("/var/lib/openhtc/agent")
     """Images, scratch space and journal. Belongs to one agent at a time."""
     vcpus: Positive | None = None

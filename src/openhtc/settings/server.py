@@ -7,6 +7,19 @@ import msgspec
 from openhtc.domain.regions import Region
 
 
+class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where one region's files are; what is left out is as in the ``s3_`` and ``sts_`` settings."""
+
+    endpoint: str | None = None
+    public_endpoint: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = None
+    sts_endpoint: str | None = None
+    sts_role_arn: str | None = None
+
+
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All keys of ``openhtc server --settings FILE``, each also readable from ``OPENHTC_<KEY>``."""
 
@@ -32,6 +45,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     sts_endpoint: str | None = None
     """Where AssumeRole is asked; the S3 endpoint when absent."""
     sts_role_arn: str
+    storages: dict[Region, StorageSettings] = {}
+    """Buckets or stores of their own for regions; the others share the one above, which holds all logs."""
 
     registry_url: str
     """Where this server reaches the OCI registry."""
@@ -45,16 +60,15 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     secret_key: str
     """Encrypts the signing keys in the database and authenticates refresh tokens of jobs."""
-    default_region: Region = Region.AWS_US_WEST_2
+    default_regions: list[Region] = msgspec.field(
+        default_factory=lambda: [Region.AWS_US_WEST_2, Region.GCP_US_CENTRAL_1]
+    )
+    """What the first start maps to this machine, and what workspaces get that are made without naming regions."""
     lease_seconds: int = 30
     strict_architecture: bool = False
     """Whether a job that asks for an architecture waits for such a node even when its region has none."""
     log_level: str = "info"
     log_json: bool = True
-
-    @property
-    def jobs_s3_endpoint(self) -> str:
-        return self.s3_public_endpoint or self.s3_endpoint
 
     @property
     def pull_url(self) -> str:

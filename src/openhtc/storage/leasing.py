@@ -98,7 +98,7 @@ async def insert_agent(
     number: int = await connection.fetchval(
         _SQL["insert_agent"],
         hello.name,
-        hello.regions,
+        list(dict.fromkeys(hello.regions)),
         hello.architecture,
         hello.runtime,
         hello.version,

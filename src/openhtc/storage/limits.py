@@ -28,7 +28,8 @@ class Limit:
 
 async def lock_limits(connection: Connection, workspace_id: str) -> bool:
     """Keeps submissions out until the transaction ends; False when there is no such workspace."""
-    return await connection.fetchval(_SQL["lock_limits"], workspace_id) is not None
+    await connection.execute(_SQL["lock_limits"], workspace_id)
+    return bool(await connection.fetchval(_SQL["has_workspace"], workspace_id))
 
 
 async def is_limited(connection: Connection, workspace_id: str, project_id: UUID) -> bool:

@@ -12,7 +12,12 @@ from .refusals import refused
 BODIES: dict[str, object] = {
     "/tasks": {"taskName": "t", "taskDescription": ""},
     "/jobs/batch": [shell("true")],
+    "/task-retention-policy": {"archiveAfter": 1, "deleteAfter": 1},
+    "/limits": {"vCPUs": 1, "modifierRole": "PROJECT_ADMIN"},
+    "/dimensions": [],
 }
+DEFAULTS: dict[str, object] = {"post": {}, "patch": {"lifecycleStatus": "ARCHIVED", "vCPUs": 1}}
+"""Bodies that are accepted, where the path does not say which: members that mean nothing are ignored."""
 
 
 def operations() -> list[tuple[str, str]]:
@@ -40,16 +45,16 @@ def secret(alice_api: Api, project: Json) -> dict[str, str]:
         "image": "bb:v1",
         "repo": "stolen",
         "region": "AWS_US_WEST_2",
+        "limit": "1",
     }
 
 
 def fill(path: str, names: dict[str, str]) -> str:
-    return re.sub(r"\{(project|task|job|image|repo|region)\w*\}", lambda match: names[match[1]], path)
+    return re.sub(r"\{(project|task|job|image|repo|region|limit)\w*\}", lambda match: names[match[1]], path)
 
 
 def attempt(api: Api, stack: Stack, method: str, path: str) -> None:
-    default: object = {} if method == "post" else None
-    body = next((found for end, found in BODIES.items() if path.endswith(end)), default)
+    body = next((found for end, found in BODIES.items() if path.endswith(end)), DEFAULTS.get(method))
     params = {"filePath": "x"} if path.endswith("presigned-url") else {}
     answer = api.request(method, stack.root_url + path, params=params, json=body)
     text = refused(answer, answer.status_code)

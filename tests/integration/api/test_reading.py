@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ...stack import STATUSES, Api, Json, Task, ok, pages, shell, wait_until
+from .conftest import UNSERVED
 from .refusals import refused
 
 RUNNING_SET = STATUSES[:5]
@@ -175,7 +176,8 @@ def test_c30_waiting_jobs_never_start(waiting_task: Task) -> None:
 
 def test_a_waiting_job_leaves_out_what_is_not_known(waiting_task: Task) -> None:
     job = waiting_task.job(waiting_task.submit_one(shell("true")))
-    for name in ("statusReason", "container", "failureCode", "instanceId", "instanceLabels"):
+    assert job["statusReason"] == f"waiting: {UNSERVED} has no live node"
+    for name in ("container", "failureCode", "instanceId", "instanceLabels"):
         assert job[name] is None
     assert (job["startedAt"], job["completedAt"], job["maxGpus"]) == (None, None, None)
     assert "providerJobId" not in job

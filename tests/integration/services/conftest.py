@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,16 +13,22 @@ import pytest
 from openhtc.embedded.installation import Installation, choose_ports, new_secrets
 from openhtc.embedded.ports import choose
 from openhtc.embedded.registry import ISSUER, SERVICE, RegistryPart
-from openhtc.embedded.s3 import BUCKET, REGION, ROLE_ARN, S3Part
+from openhtc.embedded.s3 import BUCKET, REGION, REGION_BUCKETS, ROLE_ARN, S3Part
 from openhtc.embedded.supervisor import running
 from openhtc.objects import ObjectStore
+from openhtc.objects.regions import RegionStores
 from openhtc.registry import Access, RegistryClient, RegistryTokens, repository_path
+from openhtc.services.admission import Admission
 from openhtc.services.authentication import Authentication
+from openhtc.services.clusters import Clusters
+from openhtc.services.dimensions import Dimensions
 from openhtc.services.images import Images, RegistryAccess
 from openhtc.services.jobs import Jobs
 from openhtc.services.leasing import Leasing
+from openhtc.services.limits import Limits
 from openhtc.services.logs import Logs
 from openhtc.services.projects import Projects, Tasks
+from openhtc.services.regions import Regions
 from openhtc.services.signing import SigningKeys
 from openhtc.services.storage_access import KeyCache, StorageAccess
 from openhtc.services.submission import Submission
@@ -79,6 +85,12 @@ class Far:
 
     objects: ObjectStore
     registry: Registry
+    own: dict[str, ObjectStore] = field(default_factory=dict)
+    """Stores of single regions."""
+
+    @property
+    def stores(self) -> RegionStores:
+        return RegionStores(self.objects, self.own)
 
 
 @pytest.fixture(scope="session")
@@ -89,14 +101,18 @@ async def far(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Far]:
     registry = RegistryPart(directory / "registry", installation, log=directory / "registry.log")
     async with running(directory, s3, registry):
         tokens = RegistryTokens(registry.key_file, ISSUER, SERVICE)
-        yield Far(store_at(s3.address, installation), Registry(registry.address, tokens))
+        own = {
+            region.value: store_at(s3.address, installation, bucket)
+            for region, bucket in REGION_BUCKETS.items()
+        }
+        yield Far(store_at(s3.address, installation), Registry(registry.address, tokens), own)
 
 
-def store_at(endpoint: str, installation: Installation) -> ObjectStore:
+def store_at(endpoint: str, installation: Installation, bucket: str = BUCKET) -> ObjectStore:
     return ObjectStore(
         endpoint=endpoint,
         region=REGION,
-        bucket=BUCKET,
+        bucket=bucket,
         access_key=installation.secrets.s3_access_key,
         secret_key=installation.secrets.s3_secret_key,
         sts_endpoint=endpoint,
@@ -117,19 +133,21 @@ class Core:
     tasks: Tasks
     images: Images
     registry: RegistryAccess
+    limits: Limits
+    admission: Admission
     submission: Submission
     jobs: Jobs
     logs: Logs
     storage: StorageAccess
+    regions: Regions
+    dimensions: Dimensions
+    clusters: Clusters
     leasing: Leasing
     signal: WorkSignal
 
 
 ADDRESSES = Addresses(
     api_url=f"{ISSUER_URL}/api/v1",
-    s3_endpoint="http://127.0.0.1:9000",
-    s3_region=REGION,
-    bucket=BUCKET,
     registry_pull_url="http://127.0.0.1:5000",
 )
 
@@ -139,10 +157,11 @@ def assemble(world: World, far: Far, signal: WorkSignal, client: RegistryClient)
     database, clock = world.database, world.clock
     signing = SigningKeys(database, SECRET_KEY)
     tokens = Tokens(signing, ISSUER_URL, SECRET_KEY)
-    cache = KeyCache(far.objects, clock)
+    cache = KeyCache(clock)
+    admission = Admission(database, clock)
     images = Images(database, client, clock, "127.0.0.1:5000")
     access = RegistryAccess(database, tokens, far.registry.tokens, clock)
-    orders = WorkOrders(database, tokens, access, cache, ADDRESSES)
+    orders = WorkOrders(database, tokens, access, far.stores, cache, ADDRESSES)
     return Core(
         world=world,
         far=far,
@@ -153,11 +172,16 @@ def assemble(world: World, far: Far, signal: WorkSignal, client: RegistryClient)
         tasks=Tasks(database, clock),
         images=images,
         registry=access,
-        submission=Submission(database, images, clock),
+        limits=Limits(database, admission, clock),
+        admission=admission,
+        submission=Submission(database, images, admission, clock),
         jobs=Jobs(database, clock),
         logs=Logs(database, far.objects),
-        storage=StorageAccess(database, far.objects, cache, clock),
-        leasing=Leasing(database, tokens, far.objects, orders, signal, ADDRESSES, clock, LEASE_SECONDS),
+        storage=StorageAccess(database, far.stores, cache, clock),
+        regions=Regions(database, clock),
+        dimensions=Dimensions(database, clock),
+        clusters=Clusters(database, clock),
+        leasing=Leasing(database, tokens, far.objects, orders, signal, clock, LEASE_SECONDS),
         signal=signal,
     )
 

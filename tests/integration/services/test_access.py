@@ -43,8 +43,8 @@ def reads(core: Core, who: Caller, task: Task, batch: Batch) -> Operations:
         "logs": lambda: core.logs.page(who, p, t, j, SortOrder.ASC, None, 10),
         "counts": lambda: core.jobs.counts(who, p, t),
         "groups": lambda: core.jobs.groups(who, p, t, None, None, 10),
-        "keys of the project": lambda: core.storage.project_keys(who, p),
-        "keys of the task": lambda: core.storage.task_keys(who, p, t),
+        "keys of the project": lambda: core.storage.of_project(who, p),
+        "keys of the task": lambda: core.storage.of_task(who, p, t),
         "upload to the task": lambda: core.storage.presign_task(who, p, t, "a"),
         "upload to the project": lambda: core.storage.presign_project(who, p, "a"),
     }

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from openhtc.domain.errors import InvalidRequest, NotFound, OpenhtcError, Unauthorized
+from openhtc.domain.enums import Architecture
+from openhtc.domain.errors import Forbidden, InvalidRequest, NotFound, OpenhtcError, Unauthorized
 from openhtc.domain.identity import JobScope, User
 from openhtc.domain.regions import Region
 from openhtc.services import signing
@@ -24,31 +25,6 @@ from ..world import SECRET_KEY, Task
 from .conftest import ISSUER_URL, Core
 
 EVERY_USE = tuple(TokenUse)
-
-
-async def running_job(core: Core, user: User) -> tuple[Task, JobScope]:
-    task = await core.world.task(user)
-    batch = await core.world.batch(task)
-    await core.world.grant(await core.world.agent(), (batch, 1))
-    return task, JobScope(task.project, task.id, batch.id, 0)
-
-
-async def every_kind(core: Core, user: User) -> dict[str, str]:
-    """One valid credential of each kind, as the header would say it."""
-    now = core.world.clock.now
-    keys = await core.tokens.keys()
-    task, scope = await running_job(core, user)
-    admin = Administration(core.world.database)
-    hour = timedelta(hours=1)
-    return {
-        "api_key": f"Token {(await admin.create_key('api_key', user.id, ''))[1]}",
-        "refresh": f"Refresh {(await admin.create_key('refresh_token', user.id, ''))[1]}",
-        "agent_key": f"Token {(await admin.create_key('agent_key', None, ''))[1]}",
-        "user": f"Bearer {core.tokens.user_token(keys, user, now)}",
-        "job": f"Bearer {core.tokens.job_token(keys, user, scope, now, hour)}",
-        "agent": f"Bearer {core.tokens.agent_token(keys, 7, now)}",
-        "registry": f"Bearer {core.tokens.registry_token(keys, user, task.project, now)}",
-    }
 
 
 async def test_each_kind_of_credential_is_refused_where_it_does_not_belong(core: Core) -> None:
@@ -236,7 +212,7 @@ async def test_the_tokens_of_a_job_end_with_it(core: Core) -> None:
 
 async def test_a_revoked_key_is_refused(core: Core) -> None:
     user = await core.world.user()
-    admin = Administration(core.world.database)
+    admin = administration(core)
     key_id, secret = await admin.create_key("api_key", user.id, "laptop")
     assert (await core.authentication.by_key(f"Token {secret}")).user == user
     await admin.revoke_key(key_id)
@@ -249,77 +225,7 @@ async def test_a_revoked_key_is_refused(core: Core) -> None:
 
 async def test_secrets_are_stored_nowhere(core: Core) -> None:
     user = await core.world.user()
-    _, secret = await Administration(core.world.database).create_key("api_key", user.id, "")
+    _, secret = await administration(core).create_key("api_key", user.id, "")
     dump = str(await core.world.rows("SELECT * FROM credentials"))
     assert secret not in dump
     assert secret.removeprefix("ohk_") not in dump
-
-
-async def test_a_workspace_that_is_switched_off(core: Core) -> None:
-    user = await core.world.user()
-    credentials = await every_kind(core, user)
-    await core.world.rows("UPDATE workspaces SET htc_enabled = false")
-    for kind, door in (
-        ("api_key", core.authentication.by_key),
-        ("user", core.authentication.by_bearer),
-        ("job", core.authentication.by_bearer),
-    ):
-        with pytest.raises(Unauthorized, match="switched off"):
-            await door(credentials[kind])
-
-
-async def test_a_new_signing_key_reaches_another_server_at_once(
-    core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A token signed with a key that this server has not read yet is not refused."""
-    monkeypatch.setattr(signing, "_UNKNOWN_KEY_SECONDS", 0.0)
-    user = await core.world.user()
-    now = core.world.clock.now
-    old = core.tokens.user_token(await core.tokens.keys(), user, now)
-    elsewhere = SigningKeys(core.world.database, SECRET_KEY)
-    kid = await elsewhere.rotate()
-    keys = await elsewhere.current()
-    assert keys.signing.kid == kid
-    new = core.tokens.user_token(keys, user, now)
-    for token in (old, new):
-        assert (await core.tokens.read(token, EVERY_USE, now))["sub"] == user.id
-    assert {key["kid"] for key in (await core.tokens.keys()).public()} == set(keys.by_kid)
-    assert all("d" not in key for key in keys.public())
-
-
-async def test_signing_keys_do_not_open_with_another_secret(core: Core) -> None:
-    with pytest.raises(OpenhtcError, match="secret_key"):
-        await SigningKeys(core.world.database, "another secret").current()
-
-
-async def test_bootstrap_twice_keeps_the_user_and_replaces_the_keys(core: Core) -> None:
-    admin = Administration(core.world.database)
-    first = await admin.bootstrap(Region.AWS_US_WEST_2)
-    second = await admin.bootstrap(Region.AWS_US_WEST_2)
-    assert (first.user_id, first.workspace_id) == (second.user_id, second.workspace_id)
-    assert first.api_key != second.api_key
-    found = await core.authentication.by_key(f"Token {second.api_key}")
-    assert found.user.administers_workspace
-    await core.authentication.agent_by_key(f"Token {second.agent_key}")
-    with pytest.raises(Unauthorized):
-        await core.authentication.by_key(f"Token {first.api_key}")
-    with pytest.raises(Unauthorized):
-        await core.authentication.agent_by_key(f"Token {first.agent_key}")
-
-
-async def test_administration_refuses_what_cannot_be(core: Core) -> None:
-    admin = Administration(core.world.database)
-    workspace = await admin.create_workspace("w", "org", [Region.AWS_US_WEST_2])
-    await admin.create_user(workspace, "a@example.org", "A")
-    for attempt in (
-        admin.create_user(workspace, "a@example.org", "again"),
-        admin.create_user(workspace, "no address", "A"),
-        admin.create_user("99-nowhere", "b@example.org", "B"),
-        admin.create_workspace("a/b", "org", [Region.AWS_US_WEST_2]),
-        admin.create_workspace("w", "org", []),
-        admin.create_key("api_key", "nobody", ""),
-        admin.create_key("api_key", None, ""),
-        admin.create_key("agent_key", (await core.world.user()).id, ""),
-    ):
-        with pytest.raises(InvalidRequest):
-            await attempt

@@ -278,7 +278,7 @@ async def test_the_environment_of_a_job(core: Core) -> None:
         "PROJECT_SHARED_FOLDER": f"s3://openhtc/projects/{task.project}/shared",
         "TASK_SHARED_FOLDER": f"s3://openhtc/projects/{task.project}/tasks/{task.id}",
         "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000",
+        "AWS_ENDPOINT_URL_S3": core.far.objects.endpoint,
     }
     assert {name: envs.get(name) for name in expected} == expected
     others = {

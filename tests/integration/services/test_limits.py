@@ -17,6 +17,7 @@ from ..world import Batch, Task, World, caller, until_blocked
 from .conftest import Core
 from .test_submission import request
 
+LIMITS = "x'6c696d69'::int"
 PROJECT, WORKSPACE = ModifierRole.PROJECT_ADMIN, ModifierRole.WORKSPACE_ADMIN
 
 
@@ -141,20 +142,17 @@ async def test_held_jobs_are_cancelled(core: Core, user: User, task: Task) -> No
 async def test_invariant_5_a_limit_waits_for_a_submission_that_saw_none(
     core: Core, user: User, task: Task, connect: Any
 ) -> None:
-    """The submission holds the workspace's row; the limit is made when its jobs count."""
+    """A limit waits for submissions that began before it, and those that come later wait for the limit."""
     blocker = await connect()
     await blocker.execute("BEGIN")
-    await blocker.execute("SELECT 1 FROM workspaces WHERE id = $1 FOR SHARE", user.workspace_id)
+    await blocker.execute(f"SELECT pg_advisory_xact_lock_shared({LIMITS}, hashtext($1))", user.workspace_id)
     setting = asyncio.create_task(core.limits.put(caller(user), str(task.project), PROJECT, 2))
     await until_blocked(core.world)
     submitting = asyncio.create_task(submit(core, user, task, 5))
-    await asyncio.sleep(0)
+    await until_blocked(core.world, 2)
     await blocker.execute("COMMIT")
     await asyncio.gather(setting, submitting)
-    held, released = await held_and_released(core.world, task)
-    assert (held, released) in ((3, 2), (0, 5))
-    await submit(core, user, task, 5)
-    assert (await held_and_released(core.world, task))[0] == held + 5
+    assert await held_and_released(core.world, task) == (3, 2), "the limit was asked for first"
 
 
 async def test_invariant_5_a_submission_waits_for_a_limit_in_the_making(
@@ -162,7 +160,7 @@ async def test_invariant_5_a_submission_waits_for_a_limit_in_the_making(
 ) -> None:
     blocker = await connect()
     await blocker.execute("BEGIN")
-    await blocker.execute("SELECT 1 FROM workspaces WHERE id = $1 FOR NO KEY UPDATE", user.workspace_id)
+    await blocker.execute(f"SELECT pg_advisory_xact_lock({LIMITS}, hashtext($1))", user.workspace_id)
     await blocker.execute(
         "INSERT INTO limits (workspace_id, project_id, modifier_role, vcpus, created_by, created_at, updated_by,"
         " updated_at) VALUES ($1, $2, 'PROJECT_ADMIN', 2, 'u', now(), 'u', now())",

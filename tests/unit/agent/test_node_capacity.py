@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from openhtc.agent import leaser
@@ -15,12 +16,15 @@ from openhtc.agent.capacity import (
     DISK_RESERVE_GIB,
     disk_warning,
     is_disk_low,
+    machine_type,
+    node_architecture,
     node_capacity,
 )
 from openhtc.agent.counts import Counts
 from openhtc.agent.leaser import IDLE_WAIT_SECONDS
 from openhtc.agent.local_queue import LocalQueue
 from openhtc.agent.session import Session
+from openhtc.domain.enums import Architecture
 from openhtc.domain.work import Capacity, LeaseAnswer
 from openhtc.lifecycle.stopping import Stop
 from openhtc.settings.agent import AgentSettings
@@ -57,6 +61,23 @@ def test_what_is_spare_is_offered_and_needs_no_warning(tmp_path: Path) -> None:
 
 def test_the_operators_figure_wins(tmp_path: Path) -> None:
     assert node_capacity(settings(tmp_path, vcpus=64, disk_gib=3)).disk_gib == 3
+
+
+def test_nodes_of_one_size_have_one_machine_type_until_the_operator_names_it(tmp_path: Path) -> None:
+    node = settings(tmp_path, vcpus=8)
+    own = node_architecture(node).value.lower()
+    assert own in ("x86", "aarch64")
+    assert machine_type(node, node_capacity(node)) == f"local-{own}-8"
+    named = msgspec.structs.replace(node, machine_type="c7.large", provider="slurm")
+    assert machine_type(named, node_capacity(named)) == "c7.large"
+
+
+def test_a_node_with_accelerators_may_say_so(tmp_path: Path) -> None:
+    node = msgspec.structs.replace(
+        settings(tmp_path, vcpus=2), architecture=Architecture.A100, provider="slurm"
+    )
+    assert node_architecture(node) is Architecture.A100
+    assert machine_type(node, node_capacity(node)) == "slurm-a100-2"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small file system")

@@ -1,11 +1,12 @@
 """Which jobs go to a node."""
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openhtc.domain.placement import Waiting, choose, fits
+from openhtc.domain.placement import Needs, NodeKind, Waiting, choose, fits, obstacle
 from openhtc.domain.work import Capacity
 
 LARGE = Capacity(1000, 10**6, 10**5)
@@ -118,3 +119,73 @@ def test_nothing_that_still_fits_is_left_behind(
         )
     unserved = [replace(item, jobs=item.jobs - found.get(item.batch, 0)) for item in items]
     assert left == 0 or all(item.jobs == 0 or fits(item.needs, rest) == 0 for item in unserved)
+
+
+HERE, THERE = "AWS_US_WEST_2", "GCP_US_EAST_1"
+BOTH = frozenset({0, 1})
+
+
+def kind(
+    region: str = HERE,
+    architecture: str = "X86",
+    capacity: Capacity = Capacity(8, 16000, 100),  # noqa: B008 - frozen
+    priorities: frozenset[int] = BOTH,
+) -> NodeKind:
+    return NodeKind(region, architecture, capacity, priorities)
+
+
+def needs(vcpus: int = 1, memory: int = 100, disk: int = 10, **facts: Any) -> Needs:
+    return replace(Needs(HERE, 0, None, Capacity(vcpus, memory, disk)), **facts)
+
+
+def why(job: Needs, *nodes: NodeKind, strict: bool = False) -> str | None:
+    return obstacle(job, nodes, strict=strict)
+
+
+def test_a_job_that_fits_a_live_node_has_no_obstacle() -> None:
+    assert why(needs(8, 16000, 100), kind(THERE), kind()) is None
+    assert why(needs(disk=0), kind(capacity=Capacity(1, 100, 0))) is None
+
+
+def test_a_region_without_nodes() -> None:
+    assert why(needs(), kind(THERE)) == "waiting: AWS_US_WEST_2 has no live node"
+
+
+def test_the_resource_that_no_node_has_is_named() -> None:
+    small, large = kind(capacity=Capacity(4, 64000, 10)), kind(capacity=Capacity(16, 32000, 500))
+    start = "waiting: no live node of AWS_US_WEST_2 has"
+    assert why(needs(64), small, large) == f"{start} 64 vCPUs, the largest has 16"
+    assert why(needs(memory=64001), small, large) == f"{start} 64001 MiB of memory, the largest has 64000"
+    assert why(needs(disk=501), small, large) == f"{start} 501 GiB of disk, the largest has 500"
+    assert why(needs(16, 64000), small, large) == (
+        f"{start} 16 vCPUs, 64000 MiB of memory, 10 GiB of disk together"
+    )
+
+
+def test_dimensions_that_leave_no_node() -> None:
+    economy = kind(priorities=frozenset({1}))
+    assert why(needs(priority=1), economy) is None
+    assert why(needs(), economy) == (
+        "waiting: the dimensions allow no live node of AWS_US_WEST_2 for jobs of this priority"
+    )
+    assert why(needs(16), economy, kind(), kind(capacity=Capacity(16, 1, 1), priorities=frozenset())) == (
+        "waiting: no live node of AWS_US_WEST_2 that this job may use has 16 vCPUs, the largest has 8"
+    )
+
+
+def test_an_architecture_that_the_region_has_is_waited_for() -> None:
+    arm = needs(architecture="AARCH64")
+    no_arm = "waiting: no live node of AWS_US_WEST_2 has the architecture AARCH64"
+    assert why(arm, kind()) is None, "advisory while there is none"
+    assert why(arm, kind(), kind(THERE, "AARCH64")) is None, "those of other regions do not count"
+    assert why(arm, kind(), strict=True) == no_arm
+    assert why(arm, kind(), kind(architecture="AARCH64", capacity=Capacity(1, 100, 10))) is None
+    assert "that this job may use has 2 vCPUs, the largest has 1" in str(
+        why(
+            needs(2, architecture="AARCH64"),
+            kind(),
+            kind(architecture="AARCH64", capacity=Capacity(1, 100, 10)),
+        )
+    )
+    closed = kind(architecture="AARCH64", priorities=frozenset())
+    assert why(arm, kind(), closed) == f"{no_arm} and is in the dimensions"

@@ -40,6 +40,8 @@ def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
         ({"OPENHTC_VCPUS": "0"}, "OPENHTC_VCPUS is '0'"),
         ({"OPENHTC_RUNTIME": "docker"}, "OPENHTC_RUNTIME is 'docker'"),
         ({"OPENHTC_REGIONS": "MARS_1"}, "OPENHTC_REGIONS is ['MARS_1']"),
+        ({"OPENHTC_ARCHITECTURE": "SPARC"}, "OPENHTC_ARCHITECTURE is 'SPARC'"),
+        ({"OPENHTC_MACHINE_TYPE": "x" * 129}, "OPENHTC_MACHINE_TYPE is 'xxx"),
         ({"OPENHTC_FORWARD": "localhost"}, "forward has 'localhost': expected host:port"),
         ({"OPENHTC_FORWARD": "h:70000"}, "expected host:port"),
         ({"OPENHTC_STOP_GRACE_SECONDS": "-1"}, "OPENHTC_STOP_GRACE_SECONDS is '-1'"),

@@ -7,6 +7,10 @@ from openhtc.api.requests import Credential, WithAgent, WithAgentKey, WithServic
 from openhtc.domain.work import AgentHello, AgentSession, LeaseAnswer, LeaseRequest, Report, ReportAnswer
 
 
+MAX_REPORT_BYTES = 16 * 1024 * 1024
+"""Reports are bounded by their items; each may have a reason of some kilobytes."""
+
+
 @post("/agent/v1/session", status_code=200, include_in_schema=False, credential=Credential.AGENT_KEY)
 async def open_session(
     services: WithServices, agent_key: WithAgentKey, data: JSONBody[AgentHello]
@@ -26,7 +30,13 @@ async def lease_jobs(
     return await services.leasing.lease(agent_no, data)
 
 
-@post("/agent/v1/report", status_code=200, include_in_schema=False, credential=Credential.AGENT)
+@post(
+    "/agent/v1/report",
+    status_code=200,
+    include_in_schema=False,
+    credential=Credential.AGENT,
+    request_max_body_size=MAX_REPORT_BYTES,
+)
 async def report_jobs(services: WithServices, agent_no: WithAgent, data: JSONBody[Report]) -> ReportAnswer:
     return await services.reports.apply(agent_no, data)
 

@@ -1,9 +1,21 @@
 """Tokens and who is who."""
 
-from litestar import Response, get
+from litestar import Response, get, post
+from litestar.datastructures import CacheControlHeader
 
-from openhtc.api.requests import Credential, WithCaller, WithServices
-from openhtc.api.schemas.identity import JsonWebKey, JsonWebKeySet, Token, TokenPayload, WhoAmI, whoami
+from openhtc.api.errors import oauth2_refused
+from openhtc.api.requests import AnyRequest, Credential, WithCaller, WithServices
+from openhtc.api.schemas.identity import (
+    JsonWebKey,
+    JsonWebKeySet,
+    OAuth2TokenBody,
+    Token,
+    TokenPayload,
+    WhoAmI,
+    whoami,
+)
+from openhtc.api.token_form import MAX_FORM_BYTES, TokenForm, read_token_request
+from openhtc.domain.errors import OpenhtcError
 
 
 @get("/.well-known/jwks.json", summary="Public keys that verify bearer tokens", credential=Credential.NONE)
@@ -29,4 +41,21 @@ async def get_token_whoami(caller: WithCaller) -> TokenPayload:
     return Response(dict(caller.claims))  # type: ignore[return-value]
 
 
-HANDLERS = [get_keys, get_token, get_whoami, get_token_whoami]
+@post(
+    "/oauth2/token",
+    status_code=200,
+    summary="A bearer token by OAuth 2.0",
+    credential=Credential.NONE,
+    form=TokenForm,
+    cache_control=CacheControlHeader(no_store=True),
+    request_max_body_size=MAX_FORM_BYTES,
+    exception_handlers={OpenhtcError: oauth2_refused},
+)
+async def get_oauth2_token(request: AnyRequest, services: WithServices) -> OAuth2TokenBody:
+    """RFC 6749: `client_credentials` with an API key as the client's secret, in the form or in HTTP Basic, and
+    `refresh_token`. `error` is a code of the standard; a wrong secret is a 400, too."""
+    token, seconds = await services.oauth2.token(await read_token_request(request))
+    return OAuth2TokenBody(token, "Bearer", seconds)
+
+
+HANDLERS = [get_keys, get_token, get_whoami, get_token_whoami, get_oauth2_token]

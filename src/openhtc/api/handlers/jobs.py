@@ -33,6 +33,9 @@ from openhtc.services.jobs import Wanted
 
 _TASK = "/htc/projects/{project_id:str}/tasks/{task_id:str}"
 
+MAX_SUBMISSION_BYTES = 32 * 1024 * 1024
+"""100 batches with large environments fit."""
+
 Group = Annotated[str | None, QueryParameter(name="group", required=False)]
 Groups = Annotated[list[str] | None, QueryParameter(name="group", required=False)]
 JobIds = Annotated[list[str] | None, QueryParameter(name="jobId", required=False)]
@@ -41,7 +44,12 @@ View = Annotated[ViewType, QueryParameter(name="viewType", required=False)]
 Sort = Annotated[SortOrder, QueryParameter(name="sort", required=False)]
 
 
-@post(f"{_TASK}/jobs/batch", status_code=200, summary="Submit batches of jobs")
+@post(
+    f"{_TASK}/jobs/batch",
+    status_code=200,
+    summary="Submit batches of jobs",
+    request_max_body_size=MAX_SUBMISSION_BYTES,
+)
 async def submit_jobs(
     services: WithServices,
     caller: WithCaller,

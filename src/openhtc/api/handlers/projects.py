@@ -1,8 +1,8 @@
-"""Projects and tasks."""
+"""Projects."""
 
 from typing import Annotated
 
-from litestar import get, post
+from litestar import get, patch, post
 from litestar.params import JSONBody, QueryParameter
 
 from openhtc.api.requests import (
@@ -18,10 +18,8 @@ from openhtc.api.requests import (
 from openhtc.api.schemas.projects import (
     ProjectBody,
     ProjectPage,
-    TaskBody,
-    TaskPage,
+    ProjectUpdateBody,
     project_body,
-    task_body,
 )
 from openhtc.api.services import Services
 from openhtc.storage.projects import Project
@@ -61,37 +59,12 @@ async def get_project(services: WithServices, caller: WithCaller, project_id: Pa
     return _body(services, await services.projects.get(caller, project_id))
 
 
-@get("/htc/projects/{project_id:str}/tasks", summary="The project's tasks, in every state")
-async def list_tasks(
-    request: AnyRequest,
-    services: WithServices,
-    caller: WithCaller,
-    project_id: PathText,
-    page_index: PageIndex = None,
-    page_size: PageSize = DEFAULT_PAGE_SIZE,
-) -> TaskPage:
-    page = await services.tasks.page(caller, project_id, page_index, page_size)
-    return TaskPage([task_body(t) for t in page.items], next_page(request, services, page.cursor))
+@patch("/htc/projects/{project_id:str}", summary="Let the project use more regions")
+async def add_project_regions(
+    services: WithServices, caller: WithCaller, project_id: PathText, data: JSONBody[ProjectUpdateBody]
+) -> ProjectBody:
+    """The project keeps the regions it has. For its creator and admins."""
+    return _body(services, await services.projects.add_regions(caller, project_id, data.wanted_regions()))
 
 
-@post("/htc/projects/{project_id:str}/tasks", status_code=200, summary="Make a task")
-async def create_task(
-    services: WithServices,
-    caller: WithCaller,
-    project_id: PathText,
-    data: JSONBody[TaskBody],
-) -> TaskBody:
-    return task_body(await services.tasks.create(caller, project_id, data.task_name, data.task_description))
-
-
-@get("/htc/projects/{project_id:str}/tasks/{task_id:str}", summary="One task")
-async def get_task(
-    services: WithServices,
-    caller: WithCaller,
-    project_id: PathText,
-    task_id: PathText,
-) -> TaskBody:
-    return task_body(await services.tasks.get(caller, project_id, task_id))
-
-
-HANDLERS = [list_projects, create_project, get_project, list_tasks, create_task, get_task]
+HANDLERS = [list_projects, create_project, get_project, add_project_regions]

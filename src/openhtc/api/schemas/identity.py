@@ -2,14 +2,29 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from openhtc.api.schemas.pieces import ErrorBody
 from openhtc.domain.identity import User
 
 
 class Token(Struct, frozen=True, rename="camel"):
     token_value: str
     expires_in: Annotated[int, Meta(description="Seconds until the token expires")]
+
+
+class OAuth2TokenBody(Struct, frozen=True):
+    """RFC 6749, section 5.1."""
+
+    access_token: str
+    token_type: str
+    expires_in: Annotated[int, Meta(description="Seconds until the token expires")]
+
+
+class OAuth2ErrorBody(ErrorBody, frozen=True):
+    """A refusal that is also one of RFC 6749: ``error`` is its code."""
+
+    description: str = field(name="error_description")
 
 
 class JsonWebKey(Struct, frozen=True):

@@ -15,6 +15,8 @@ from openhtc.domain.regions import Region
 from openhtc.domain.submission import EnvPair, Tag
 from openhtc.storage.jobs import Counts, Job
 
+_HELD = "Held back by a vCPU limit of the project or the workspace"
+
 
 class ContainerBody(Struct, frozen=True, rename="camel"):
     exit_code: int | UnsetType = UNSET
@@ -139,7 +141,7 @@ def job_body(job: Job, simple: bool) -> JobBody:
         workspace_id=job.workspace_id,
         created_by=job.created_by,
         status=status,
-        status_reason=job.reason,
+        status_reason=_HELD if status is JobStatus.SUBMITTED_TO_RESCALE else job.reason,
         container=_container(job.exit_code),
         created_at=rfc3339(job.created_at),
         updated_at=rfc3339(job.updated_at),

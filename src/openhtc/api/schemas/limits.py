@@ -49,6 +49,7 @@ class WorkspaceLimitBody(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 def project_limit_body(limit: Limit) -> ProjectLimitBody:
+    assert limit.modifier_role is not None, "a project's limit has a role"
     return ProjectLimitBody(
         id=limit.id,
         project_id=str(limit.project_id),

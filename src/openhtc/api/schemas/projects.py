@@ -1,14 +1,14 @@
-"""Bodies of the project, registry and task operations."""
+"""Bodies of the project and registry operations."""
 
 from typing import Annotated
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from openhtc.api.schemas.pieces import Moment, ReadOnly
-from openhtc.api.times import rfc3339, rfc3339_or_none
-from openhtc.domain.enums import ImageState, LifecycleStatus
+from openhtc.api.times import rfc3339
+from openhtc.domain.enums import ImageState
 from openhtc.domain.regions import Region
-from openhtc.storage.projects import Project, Task
+from openhtc.storage.projects import Project
 
 
 class ComputeSettings(Struct, frozen=True, rename="camel"):
@@ -52,6 +52,13 @@ class ProjectBody(Struct, frozen=True, rename="camel"):
         return [settings.compute_settings.compute_region for settings in self.region_settings]
 
 
+class ProjectUpdateBody(Struct, frozen=True):
+    regions: list[Region] | UnsetType = UNSET
+
+    def wanted_regions(self) -> list[Region]:
+        return [] if isinstance(self.regions, UnsetType) else self.regions
+
+
 class ProjectPage(Struct, frozen=True):
     items: list[ProjectBody]
     next: str | UnsetType = UNSET
@@ -75,28 +82,6 @@ class ImageStatusBody(Struct, frozen=True):
     status: ImageState
 
 
-class TaskBody(Struct, frozen=True, rename="camel"):
-    """What a client sends (name and description) and what it gets back (all of it)."""
-
-    task_name: str
-    task_description: str
-    project_id: Text = UNSET
-    task_id: Text = UNSET
-    created_by: Text = UNSET
-    created_at: Annotated[Moment | UnsetType, ReadOnly] = UNSET
-    last_active_at: Annotated[Moment | UnsetType, ReadOnly] = UNSET
-    archived_at: Annotated[Moment | None | UnsetType, ReadOnly] = UNSET
-    deleted_at: Annotated[Moment | None | UnsetType, ReadOnly] = UNSET
-    workspace_id: Text = UNSET
-    task_folder_path: Text = UNSET
-    lifecycle_status: Annotated[LifecycleStatus | UnsetType, ReadOnly] = UNSET
-
-
-class TaskPage(Struct, frozen=True):
-    items: list[TaskBody]
-    next: str | UnsetType = UNSET
-
-
 def project_body(project: Project, container_registry: str) -> ProjectBody:
     regions = [Region(name) for name in project.regions]
     return ProjectBody(
@@ -112,21 +97,4 @@ def project_body(project: Project, container_registry: str) -> ProjectBody:
         container_registry=container_registry,
         repositories=project.repositories,
         project_folder_path=f"projects/{project.id}/",
-    )
-
-
-def task_body(task: Task) -> TaskBody:
-    return TaskBody(
-        task_name=task.name,
-        task_description=task.description,
-        project_id=str(task.project_id),
-        task_id=str(task.id),
-        created_by=task.created_by,
-        created_at=rfc3339(task.created_at),
-        last_active_at=rfc3339(task.last_active_at),
-        archived_at=rfc3339_or_none(task.archived_at),
-        deleted_at=rfc3339_or_none(task.deleted_at),
-        workspace_id=task.workspace_id,
-        task_folder_path=f"projects/{task.project_id}/tasks/{task.id}",
-        lifecycle_status=task.lifecycle,
     )

@@ -36,6 +36,7 @@ CREATE TABLE users (
     is_organization_admin boolean NOT NULL DEFAULT false,
     is_operator boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
+    disabled_at timestamptz,
     UNIQUE (workspace_id, email)
 );
 

@@ -20,6 +20,7 @@ CREATE TABLE repositories (
     PRIMARY KEY (project_id, name)
 );
 
+-- storage_due_at: when the files of a deleted task are next to be removed; null once that is done for good.
 CREATE TABLE tasks (
     id uuid PRIMARY KEY,
     seq bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
@@ -32,13 +33,14 @@ CREATE TABLE tasks (
     archived_at timestamptz,
     deleted_at timestamptz,
     storage_freed_at timestamptz,
-    CHECK (storage_freed_at IS NULL OR deleted_at IS NOT NULL)
+    storage_due_at timestamptz,
+    CHECK (deleted_at IS NOT NULL OR (storage_freed_at IS NULL AND storage_due_at IS NULL))
 );
 CREATE INDEX tasks_project ON tasks (project_id, seq);
 
-CREATE INDEX tasks_active ON tasks (last_active_at) WHERE archived_at IS NULL AND deleted_at IS NULL;
-CREATE INDEX tasks_archived ON tasks (archived_at) WHERE archived_at IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX tasks_to_free ON tasks (deleted_at) WHERE deleted_at IS NOT NULL AND storage_freed_at IS NULL;
+CREATE INDEX tasks_active ON tasks (project_id, last_active_at) WHERE archived_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX tasks_archived ON tasks (project_id, archived_at) WHERE archived_at IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX tasks_to_free ON tasks (storage_due_at) WHERE storage_due_at IS NOT NULL;
 
 -- What workspaces and projects are held to. A row without a project is the workspace's own. ---------
 

@@ -36,7 +36,7 @@ CREATE TABLE machine_types (
 
 -- What all jobs of one element of a submission share. held, runnable and active (jobs in those states) are moved by
 -- the trigger on jobs; nothing else writes them. purge_at is when it is next worth looking for jobs that are old
--- enough to be removed.
+-- enough to be removed, at most an hour after the first of them is; -infinity when all jobs are gone.
 CREATE TABLE batches (
     batch_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id uuid NOT NULL UNIQUE,
@@ -121,12 +121,16 @@ CREATE TABLE attempts (
     PRIMARY KEY (batch_no, idx, attempt),
     FOREIGN KEY (batch_no, idx) REFERENCES jobs
 );
+CREATE INDEX attempts_agent ON attempts (agent_no);
 
--- Objects with log lines; one without slices is not needed any more.
+-- Objects with log lines; one without slices is not needed any more, since the time unused_since. The collation lets
+-- the index find the objects of one agent by the beginning of their keys.
 CREATE TABLE log_objects (
     object_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    key text NOT NULL UNIQUE,
-    slices int NOT NULL CHECK (slices >= 0)
+    key text COLLATE "C" NOT NULL UNIQUE,
+    slices int NOT NULL CHECK (slices >= 0),
+    unused_since timestamptz,
+    CHECK (slices > 0 OR unused_since IS NOT NULL)
 );
 CREATE INDEX log_objects_unused ON log_objects (object_no) WHERE slices = 0;
 

@@ -26,9 +26,11 @@ UPDATE agents SET ended_at = $2 WHERE agent_no = $1
 
 -- name: waiting_batches
 -- Batches with work that a node may run and that fit a free capacity: of every project that waits in one of the node's
--- regions, the first few. The projects are found by jumping along the index, so that one with very many batches hides
--- no other. $7 are those "region architecture" pairs whose jobs have nodes of their own; with $8 no job goes to a node
--- of another architecture.
+-- regions, the first few, fewer the more projects there are. The projects are found by jumping along the index, so that
+-- one with very many batches hides no other. Most projects have no dimensions: only for the others is the function asked.
+-- The classes that are open to a project make a range, 0 to 0, 1 to 1 or 0 to 1, so that the index skips those that are not.
+-- $7 are those "region architecture" pairs whose jobs have nodes of their own; with $8 no job goes to a node of another
+-- architecture.
 WITH RECURSIVE waiting AS (
     SELECT served.region, (SELECT b.project_id FROM batches b WHERE b.region = served.region AND b.runnable > 0
                            ORDER BY b.project_id LIMIT 1) AS project_id
@@ -39,17 +41,23 @@ WITH RECURSIVE waiting AS (
                       ORDER BY b.project_id LIMIT 1)
     FROM waiting w WHERE w.project_id IS NOT NULL
 ), allowed AS MATERIALIZED (
-    SELECT region, project_id, open_priorities(project_id, region, $5, $9) AS priorities
-    FROM waiting WHERE project_id IS NOT NULL
+    SELECT w.region, w.project_id,
+           CASE WHEN EXISTS (SELECT 1 FROM dimensions d WHERE d.project_id = p.id)
+                  OR EXISTS (SELECT 1 FROM dimensions d WHERE d.workspace_id = p.workspace_id AND d.project_id IS NULL)
+                THEN ARRAY(SELECT priority FROM open_priorities(p.workspace_id, p.id, w.region, $5, $9) ORDER BY priority)
+                ELSE '{0,1}' END AS priorities
+    FROM waiting w JOIN projects p ON p.id = w.project_id
 )
 SELECT b.batch_no, b.project_id, b.priority, b.runnable, b.vcpus, b.memory_mib, b.disk_gib
 FROM allowed a CROSS JOIN LATERAL (
     SELECT * FROM batches
-    WHERE region = a.region AND project_id = a.project_id AND runnable > 0 AND priority = ANY (a.priorities)
+    WHERE region = a.region AND project_id = a.project_id AND runnable > 0
+      AND priority BETWEEN a.priorities[1] AND a.priorities[cardinality(a.priorities)]
       AND vcpus <= $2 AND memory_mib <= $3 AND disk_gib <= $4
       AND (architecture IS NULL OR architecture = $6
            OR (NOT $8::boolean AND (a.region || ' ' || architecture) <> ALL ($7::text[])))
-    ORDER BY priority, batch_no LIMIT 20
+    ORDER BY priority, batch_no
+    LIMIT (SELECT least(20, greatest(3, 1000 / greatest(1, count(*)))) FROM allowed)
 ) b
 
 -- name: native_architectures

@@ -1,10 +1,14 @@
 -- name: lock_limits
--- Submissions that saw no limit have ended when this returns, and later ones wait to see the new one.
-SELECT id FROM workspaces WHERE id = $1 FOR NO KEY UPDATE
+-- Submissions that saw no limit have ended when this returns, and later ones wait to see the new one. Advisory locks
+-- are given in turn: with a lock on the workspace's row, a stream of submissions would keep a change of limits out.
+SELECT pg_advisory_xact_lock(x'6c696d69'::int, hashtext($1))
 
 -- name: keep_limits
 -- No limit can appear before the transaction ends.
-SELECT 1 FROM workspaces WHERE id = $1 FOR SHARE
+SELECT pg_advisory_xact_lock_shared(x'6c696d69'::int, hashtext($1))
+
+-- name: has_workspace
+SELECT EXISTS (SELECT 1 FROM workspaces WHERE id = $1)
 
 -- name: is_limited
 -- A statement of its own after the lock: one that waits for a lock goes on with what it saw before.

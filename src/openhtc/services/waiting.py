@@ -1,0 +1,59 @@
+"""Says of jobs that wait why no node can take them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from openhtc.domain.enums import JobStatus, Priority
+from openhtc.domain.placement import PRIORITY_NUMBERS, Needs, NodeKind, obstacle
+from openhtc.domain.work import Capacity
+from openhtc.services.clock import Clock
+from openhtc.storage import clusters
+from openhtc.storage.database import Connection
+from openhtc.storage.jobs import Job
+
+_REUSED_FOR = timedelta(seconds=2)
+_CACHED_AT_MOST = 1000
+
+
+class WaitingReasons:
+    """Nodes come and go slowly and clients ask often: what is known of a project's nodes is reused for a moment."""
+
+    def __init__(self, clock: Clock, *, strict_architecture: bool) -> None:
+        self._clock = clock
+        self._strict = strict_architecture
+        self._nodes: dict[UUID, tuple[datetime, list[NodeKind]]] = {}
+
+    async def explain(self, connection: Connection, found: Sequence[Job]) -> list[Job]:
+        """The same jobs; those that are runnable have a reason where no live node could ever take them."""
+        reasons: dict[int, str | None] = {}
+        for job in found:
+            if job.job_status is JobStatus.RUNNABLE and job.batch_no not in reasons:
+                nodes = await self._of_project(connection, job.project_id)
+                reasons[job.batch_no] = obstacle(_needs(job), nodes, strict=self._strict)
+        return [
+            replace(job, reason=reasons[job.batch_no]) if job.job_status is JobStatus.RUNNABLE else job
+            for job in found
+        ]
+
+    async def _of_project(self, connection: Connection, project_id: UUID) -> list[NodeKind]:
+        now = self._clock()
+        known = self._nodes.get(project_id)
+        if known is not None and abs(now - known[0]) < _REUSED_FOR:
+            return known[1]
+        nodes = await clusters.node_kinds(connection, project_id, now)
+        if len(self._nodes) >= _CACHED_AT_MOST:
+            self._nodes.clear()
+        self._nodes[project_id] = (now, nodes)
+        return nodes
+
+
+def _needs(job: Job) -> Needs:
+    definition = job.request["htcJobDefinition"]
+    return Needs(
+        region=job.region,
+        priority=PRIORITY_NUMBERS[Priority(definition["priority"])],
+        architecture=definition.get("architecture"),
+        amounts=Capacity(job.vcpus, job.memory_mib, job.disk_gib),
+    )
