@@ -11,6 +11,7 @@ from rich.table import Table
 
 from openhtc.domain.errors import OpenhtcError
 
+_WIDEST = 10_000
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
@@ -34,15 +35,20 @@ def print_error(error: OpenhtcError) -> None:
 
 
 def print_rows(rows: Sequence[object], output: Format) -> None:
-    """A list of values with the same members, as a table or as one JSON array."""
+    """A list of values with the same members, as a table or as one JSON array.
+
+    A table is as wide as it has to be: a cut id would be of no use.
+    """
     plain = [msgspec.to_builtins(row) for row in rows]
     if output is Format.json:
         print_json(plain)
         return
-    table = Table(*(plain[0] if plain else ["nothing"]))
+    table = Table(box=None, header_style="bold")
+    for name in plain[0] if plain else ["nothing"]:
+        table.add_column(name, no_wrap=True)
     for row in plain:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    console.print(table, width=_WIDEST)
 
 
 def _cell(value: object) -> str:

@@ -1,8 +1,8 @@
 """What the keeper takes away when its time has come. Each duty is safe to run twice and by two servers at once.
 
 The work goes in small pages, each a transaction of its own, and a run ends after about a second, so that cleaning takes
-no more than a share of the database's time: what is left waits for the next run. Files go before the rows that name them, so that a crash between the
-two leaves a row whose file is deleted again, never a file that nobody knows of.
+no more than a share of the database's time: what is left waits for the next run. Files go before the rows that name
+them, so that a crash between the two leaves a row whose file is deleted again, never a file that nobody knows of.
 """
 
 import asyncio

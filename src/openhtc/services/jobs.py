@@ -16,7 +16,7 @@ from openhtc.services.access import task_for
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
 from openhtc.services.waiting import WaitingReasons
-from openhtc.storage import jobs
+from openhtc.storage import jobs, leasing
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.jobs import Attempt, Counts, Job, JobFilter
 
@@ -123,7 +123,9 @@ class Jobs:
             if not everybodys and not owns_jobs:
                 permit(caller, Operation.CANCEL_JOBS, task.created_by)
             owner = None if everybodys else caller.user.id
-            await jobs.cancel(connection, task.id, group, owner, self._clock(), CANCELLED_REASON)
+            now = self._clock()
+            await jobs.cancel(connection, task.id, group, owner, now, CANCELLED_REASON)
+            await leasing.touch_tasks(connection, [task.id], now)
 
         await self._database.run(work)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from openhtc.domain.enums import LifecycleStatus
 from openhtc.domain.errors import InvalidRequest, NotFound
 from openhtc.domain.identity import Caller
 from openhtc.domain.permissions import Operation, permit
@@ -137,7 +138,10 @@ class StorageAccess:
     async def _task(self, caller: Caller, project_id: str, task_id: str) -> tuple[Project, Task]:
         permit(caller, Operation.USE_STORAGE)
         async with self._database.connection() as connection:
-            return await task_for(connection, caller, project_id, task_id)
+            project, task = await task_for(connection, caller, project_id, task_id)
+        if task.lifecycle is LifecycleStatus.DELETED:
+            raise InvalidRequest("the task is DELETED, its files are being removed", code="TASK_NOT_ACTIVE")
+        return project, task
 
     async def _access(self, caller: Caller, region: Region, prefixes: tuple[str, ...]) -> StoreAccess:
         store = self._stores.of(region)

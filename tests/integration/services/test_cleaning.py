@@ -1,28 +1,22 @@
-"""What goes when its time has come, and what stays: jobs, log objects, agents.."""
+"""What goes when its time has come, and what stays: jobs and log objects."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from openhtc.domain.enums import Outcome, SortOrder
+from openhtc.domain.enums import Outcome
 from openhtc.domain.errors import NotFound
-from openhtc.domain.identity import User
-from openhtc.domain.logs import pack_lines
 from openhtc.domain.retention import JOBS_KEPT
-from openhtc.domain.work import LogChunk
-from openhtc.objects import ObjectStore
 from openhtc.services import cleaning
-from openhtc.services.cleaning import AGENTS_KEPT, AgentRemoval, JobRemoval, LogRemoval
+from openhtc.services.cleaning import JobRemoval, LogRemoval
 from openhtc.services.jobs import Jobs, Wanted
-from openhtc.services.logs import Logs
-from openhtc.storage.leasing import Granted
 
-from ..world import LEASE_SECONDS, Batch, Task, World, caller, until_blocked
+from ..world import World, caller, until_blocked
 from .conftest import Far
+from .place import Place, new_place
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 KEPT = JOBS_KEPT.total_seconds()
@@ -30,72 +24,9 @@ DAY = 24 * 3600
 SUCCEEDED = 5
 
 
-@dataclass
-class Place:
-    """A world with its cleaning duties, a task and a node."""
-
-    world: World
-    objects: ObjectStore
-    user: User
-    task: Task
-    agent: int
-
-    def __post_init__(self) -> None:
-        database, clock = self.world.database, self.world.clock
-        self.jobs, self.logs = JobRemoval(database, clock), LogRemoval(database, self.objects)
-        self.agents = AgentRemoval(database, self.objects, clock)
-        self._numbers = iter(range(1000))
-
-    async def write(self, *grants: Granted, told: bool = True) -> tuple[str, list[LogChunk]]:
-        """One object with a line of each job; its key and the chunks, which are reported when ``told``."""
-        key = f"logs/{self.agent}/{next(self._numbers):06d}"
-        data, chunks = b"", []
-        for grant in grants:
-            line = pack_lines([(1000, f"line of {grant.batch_no}:{grant.idx}")])
-            place = (grant.lease, grant.batch_no, grant.idx, key, len(data), len(line), 1, 1000, 1000)
-            chunks.append(LogChunk(*place))
-            data += line
-        await self.objects.put(key, data)
-        if told:
-            await self.world.report(self.agent, *chunks)
-        return key, chunks
-
-    async def end(self, *grants: Granted) -> None:
-        await self.world.report(self.agent, *(self.world.end(grant) for grant in grants))
-
-    async def run(self, batch: Batch, n: int = 1) -> str:
-        """The next jobs of a batch run, print a line into one object, and end; the object's key."""
-        grants = await self.world.grant(self.agent, (batch, n))
-        key, _ = await self.write(*grants)
-        await self.end(*grants)
-        return key
-
-    async def lines(self, batch: Batch, index: int = 0) -> list[str]:
-        place = (str(self.task.project), str(self.task.id), f"{batch.id}:{index}")
-        logs = Logs(self.world.database, self.objects)
-        page = await logs.page(caller(self.user), *place, SortOrder.ASC, None, 100)
-        return [text for _, text in page.items]
-
-    async def stored(self) -> set[str]:
-        """The log objects of this node in the store."""
-        return {found.key async for page in self.objects.list(f"logs/{self.agent}/") for found in page}
-
-    async def count(self, table: str) -> int:
-        (row,) = await self.world.rows(f"SELECT count(*) AS n FROM {table}")
-        return int(row["n"])
-
-    async def alive(self) -> None:
-        await self.world.report(self.agent)
-
-
 @pytest.fixture
 async def place(world: World, far: Far) -> Place:
-    user = await world.user()
-    made = Place(world, far.objects, user, await world.task(user), await world.agent())
-    # Every test's database counts agents from 1, and all of them share one store.
-    while await far.objects.removal.remove_below(f"logs/{made.agent}/"):
-        pass
-    return made
+    return await new_place(world, far)
 
 
 async def test_c36_jobs_go_60_days_after_their_end(place: Place) -> None:
@@ -357,60 +288,6 @@ async def test_a_repeated_report_of_what_was_removed_brings_nothing_back(place: 
     assert answer.gone == [grant.lease]
     assert (await place.count("log_objects"), await place.count("jobs")) == (0, 0)
     await world.check_counters()
-
-
-async def ended(place: Place) -> None:
-    """The node falls silent and is given up."""
-    place.world.clock.step(LEASE_SECONDS + 1)
-    while await place.world.expiry.run_once():
-        pass
-
-
-async def test_agents_go_when_nothing_remembers_them(place: Place) -> None:
-    world = place.world
-    batch = await world.batch(place.task, 2)
-    (first,) = await world.grant(place.agent, (batch, 1))
-    await world.report(place.agent, world.end(first, Outcome.HANDED_BACK))
-    await place.run(batch, 2)
-    untold, _ = await place.write(first, told=False)
-    await ended(place)
-    world.clock.step(KEPT - LEASE_SECONDS - 1)
-    assert await place.agents.run_once() == 0
-    world.clock.step((AGENTS_KEPT - JOBS_KEPT).total_seconds() + LEASE_SECONDS + 1)
-    living = await world.agent()
-    assert await place.agents.run_once() == 0, "its jobs are still there"
-    assert await place.jobs.run_once() == 2
-    assert await place.agents.run_once() == 0, "its log object is still there"
-    assert await place.logs.run_once() == 1
-    assert await place.stored() == {untold}
-    assert await place.agents.run_once() == 1
-    assert await place.stored() == set()
-    assert await world.rows("SELECT agent_no FROM agents") == [{"agent_no": living}]
-
-
-async def test_an_agent_stays_while_one_of_its_jobs_does(place: Place) -> None:
-    batch = await place.world.batch(place.task)
-    await place.end(*await place.world.grant(place.agent, (batch, 1)))
-    await ended(place)
-    place.world.clock.step(AGENTS_KEPT.total_seconds())
-    assert await place.agents.run_once() == 0
-    assert await place.jobs.run_once() == 1
-    assert await place.agents.run_once() == 1
-
-
-async def test_an_agent_stays_while_a_former_attempt_names_it(place: Place) -> None:
-    world = place.world
-    batch = await world.batch(place.task)
-    (first,) = await world.grant(place.agent, (batch, 1))
-    await world.report(place.agent, world.end(first, Outcome.HANDED_BACK))
-    await ended(place)
-    world.clock.step(AGENTS_KEPT.total_seconds())
-    await place.jobs.run_once()
-    assert await place.agents.run_once() == 0
-    await world.cancel(place.task)
-    world.clock.step(AGENTS_KEPT.total_seconds())
-    assert await place.jobs.run_once() == 1
-    assert await place.agents.run_once() == 1
 
 
 async def test_a_run_ends_before_it_takes_too_long(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from openhtc.domain.enums import Architecture
-from openhtc.domain.errors import Forbidden, InvalidRequest, NotFound, OpenhtcError, Unauthorized
-from openhtc.domain.identity import JobScope, User
-from openhtc.domain.regions import Region
-from openhtc.services import signing
-from openhtc.services.administration import Administration
+from openhtc.domain.errors import NotFound, Unauthorized
+from openhtc.domain.identity import JobScope
 from openhtc.services.signing import SigningKeys
 from openhtc.services.tokens import JobRefresh, Tokens, TokenUse
 
-from ..world import SECRET_KEY, Task
+from ..world import SECRET_KEY
 from .conftest import ISSUER_URL, Core
+from .credentials import administration, as_password, every_kind
 
 EVERY_USE = tuple(TokenUse)
 
@@ -49,7 +46,7 @@ async def test_the_registry_takes_its_own_token_only(core: Core) -> None:
     credentials = await every_kind(core, user)
     for kind, header in credentials.items():
         secret = header.partition(" ")[2]
-        basic = "Basic " + base64.b64encode(f"AWS:{secret}".encode()).decode()
+        basic = as_password(header)
         if kind == "registry":
             await core.registry.grant(basic, [])
         else:

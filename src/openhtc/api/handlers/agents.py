@@ -6,7 +6,6 @@ from litestar.params import JSONBody
 from openhtc.api.requests import Credential, WithAgent, WithAgentKey, WithServices
 from openhtc.domain.work import AgentHello, AgentSession, LeaseAnswer, LeaseRequest, Report, ReportAnswer
 
-
 MAX_REPORT_BYTES = 16 * 1024 * 1024
 """Reports are bounded by their items; each may have a reason of some kilobytes."""
 

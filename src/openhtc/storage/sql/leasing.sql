@@ -151,7 +151,7 @@ WHERE j.batch_no = r.batch_no AND j.idx = r.idx
 -- name: touch_tasks
 -- Tasks whose row is held by somebody are passed over: whoever holds it is just about to move the time.
 UPDATE tasks t SET last_active_at = $2::timestamptz
-FROM (SELECT id FROM tasks WHERE id = ANY ($1) AND last_active_at < $2::timestamptz - interval '1 second'
+FROM (SELECT id FROM tasks WHERE id = ANY ($1) AND deleted_at IS NULL AND last_active_at < $2::timestamptz - interval '1 second'
       ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) stale
 WHERE t.id = stale.id
 

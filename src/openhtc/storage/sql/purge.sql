@@ -69,8 +69,8 @@ DELETE FROM job_counts WHERE task_id = $1 AND group_label IN (
 )
 
 -- name: unused_objects
--- Log objects without slices that no report can name any more. Only the agent that wrote an object may name it, and only
--- under a lease that it held when it wrote: not while it has one from before the object's last slice went.
+-- Log objects without slices that no report can name any more. Only the agent that wrote an object may name it, and
+-- only under a lease that it held when it wrote: not while it has one from before the object's last slice went.
 SELECT o.object_no, o.key FROM log_objects o
 WHERE o.slices = 0 AND NOT EXISTS (
     SELECT 1 FROM jobs j
@@ -82,8 +82,8 @@ ORDER BY o.object_no LIMIT $1
 DELETE FROM log_objects WHERE object_no = ANY ($1) AND slices = 0
 
 -- name: forgotten_agents
--- Agents whose life ended by $1 and that nothing remembers: neither a former attempt nor a log object. $1 is long enough
--- ago that every job they ended is past its time, so that none is left once no batch is due at $2.
+-- Agents whose life ended by $1 and that nothing remembers: neither a former attempt nor a log object. $1 is long
+-- enough ago that every job they ended is past its time, so that none is left once no batch is due at $2.
 SELECT a.agent_no FROM agents a
 WHERE a.ended_at <= $1
   AND NOT EXISTS (SELECT 1 FROM batches WHERE purge_at > '-infinity' AND purge_at <= $2)
