@@ -2,11 +2,12 @@
 # make test    every test
 # make check   format, lint, types, import contracts, size budgets
 # make setup   what the other two need, nothing else
+# make fuzz    thousands of made-up requests against the running service
 # make fresh   demo and test in a clone inside a new Debian tree (root)
 
 PYTHON = .venv/bin/python
 
-.PHONY: setup setup-dev demo test check format fresh clean
+.PHONY: setup setup-dev demo test check format fuzz fresh clean
 
 setup:
 	@tools/setup.sh run
@@ -30,6 +31,9 @@ check: setup-dev
 format: setup-dev
 	.venv/bin/ruff format src tests examples tools
 	.venv/bin/ruff check --fix src tests examples tools
+
+fuzz: setup-dev
+	OPENHTC_FUZZ_EXAMPLES=$${OPENHTC_FUZZ_EXAMPLES:-150} $(PYTHON) -m pytest -s tests/fuzz $(PYTEST_ARGS)
 
 fresh:
 	@tools/fresh.sh $(FRESH_ARGS)

@@ -24,6 +24,7 @@ from openhtc.api.handlers import (
     images,
     jobs,
     limits,
+    metrics,
     projects,
     regions,
     retention,
@@ -35,8 +36,10 @@ from openhtc.api.requests import (
     calling_agent,
     calling_user,
     joining_key,
+    refuse_null,
     services_of,
 )
+from openhtc.api.routes import complete_options
 from openhtc.domain.errors import OpenhtcError
 
 API_PREFIX = "/api/v1"
@@ -57,12 +60,14 @@ PUBLIC: Sequence[ControllerRouterHandler] = [
     *dimensions.HANDLERS,
     *limits.HANDLERS,
     *clusters.HANDLERS,
+    *metrics.HANDLERS,
 ]
 INTERNAL: Sequence[ControllerRouterHandler] = [
     *agents.HANDLERS,
     *health.HANDLERS,
     *docs.HANDLERS,
     images.grant_registry_access,
+    metrics.get_service_metrics,
 ]
 
 _DEPENDENCIES = {
@@ -92,6 +97,8 @@ def create_app(lifespan: Sequence[Lifespan] = ()) -> Litestar:
         dependencies=_DEPENDENCIES,
         guards=[authenticate],
         exception_handlers=_ERRORS,
+        before_request=refuse_null,
+        before_send=[complete_options],
         lifespan=list(lifespan),
         openapi_config=_description(),
         request_max_body_size=MAX_BODY_BYTES,

@@ -13,6 +13,7 @@ from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from openhtc.api.links import add_links
 from openhtc.api.requests import Credential
 from openhtc.api.schemas.identity import OAuth2ErrorBody
 from openhtc.api.schemas.pieces import ErrorBody
@@ -46,8 +47,19 @@ _PARAMETERS = {
     "filePath": "Path of the file below the folder, without `.` and `..`.",
     "onlyMyProjects": "Only projects that the caller made.",
     "cloudProvider": "Only regions of this cloud.",
+    "Accept-Encoding": "gzip, where the client unpacks it.",
     "enabled": "Only regions that are enabled, or only those that are not.",
 }
+_PART = r"(?!\.{1,2}(/|$))[^/\\\x00-\x1f]+"
+_NARROWER: dict[str, Document] = {
+    "pageSize": {"minimum": 1},
+    "filePath": {
+        "pattern": r"^(?!\.{1,2}(/|$))[^/\\\x00-\x1f]+(/(?!\.{1,2}(/|$))[^/\\\x00-\x1f]+)*$",
+        "maxLength": 900,
+    },
+}
+"""What the services check and the framework does not know of."""
+
 _ERRORS = {
     "400": "The request says something that cannot be; the message names the place, the value and what was expected",
     "401": "The credential is missing, wrong, expired or revoked",
@@ -75,6 +87,7 @@ def describe(app: Litestar) -> Document:
         for method, operation in item.items():
             if method in _METHODS:
                 _complete(operation, path, handlers[method, path])
+    add_links(document["paths"])
     return document
 
 
@@ -126,6 +139,7 @@ def _complete(operation: Document, path: str, handler: HTTPRouteHandler) -> None
         parameter["description"] = _PARAMETERS[name]
         if name == "region":
             parameter["schema"] = {"$ref": _TEMPLATE.format(name=SupportedRegion.__name__)}
+        parameter["schema"] = {**_without_null(parameter["schema"]), **_NARROWER.get(name, {})}
         if name in defaults:
             parameter["schema"]["default"] = defaults[name]
     responses = operation["responses"]
@@ -136,6 +150,12 @@ def _complete(operation: Document, path: str, handler: HTTPRouteHandler) -> None
     responses.pop("400", None)
     for status in _refusals(operation, path, credential):
         responses[status] = _refusal(status, "form" in handler.opt)
+
+
+def _without_null(schema: Document) -> Document:
+    """A parameter that may be left out cannot be null: there is no way to say it in a query."""
+    choices = [choice for choice in schema.get("oneOf", ()) if choice.get("type") != "null"]
+    return choices[0] if len(choices) == 1 else schema
 
 
 def _defaults(handler: HTTPRouteHandler) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from litestar.utils.scope.state import ScopeState
 
 from openhtc.api.expected import allowed_values, steps
 from openhtc.api.requests import AnyRequest
+from openhtc.api.routes import methods_of
 from openhtc.api.schemas.identity import OAuth2ErrorBody
 from openhtc.api.schemas.pieces import ErrorBody
 from openhtc.domain.errors import OpenhtcError, Unauthorized
@@ -57,9 +58,12 @@ def oauth2_refused(_: AnyRequest, error: OpenhtcError) -> Response[OAuth2ErrorBo
     return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 
-def http_error(_: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
+def http_error(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     status = error.status_code
-    return _answer(status, _CODES.get(status, f"HTTP_{status}"), error.detail)
+    answer = _answer(status, _CODES.get(status, f"HTTP_{status}"), error.detail)
+    if status == 405:
+        answer.headers["Allow"] = ", ".join(methods_of(request.app, request.scope["path"]))
+    return answer
 
 
 def invalid(request: AnyRequest, error: ValidationException) -> Response[ErrorBody]:
@@ -116,6 +120,7 @@ def _value(body: Any, path: str) -> Any:
 
 
 _BOUNDS = {">=": "below", "<=": "above"}
+_LENGTHS = {">=": "shorter", "<=": "longer"}
 
 
 def _say(text: str, value: Any, allowed: list[str]) -> str:
@@ -127,6 +132,8 @@ def _say(text: str, value: Any, allowed: list[str]) -> str:
     shown = shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "…"
     if bound := re.fullmatch(r"Expected `\w+` (>=|<=) (\S+)", text):
         return f"{shown} is {_BOUNDS[bound[1]]} {bound[2]}"
+    if length := re.fullmatch(r"Expected `\w+` of length (>=|<=) (\d+)", text):
+        return f"{shown} is {_LENGTHS[length[1]]} than {length[2]}"
     if pattern := re.fullmatch(r"Expected `str` matching regex (.*)", text, re.DOTALL):
         problem = env_name_problem(value) if pattern[1] == repr(ENV_NAME_PATTERN) else None
         return f"{shown} {problem or f'does not match {pattern[1]}'}"

@@ -13,6 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from openhtc.api.services import Services
+from openhtc.domain.errors import InvalidRequest
 from openhtc.domain.identity import AgentKey, Caller
 
 AnyRequest: TypeAlias = Request[Any, Any, State]
@@ -27,7 +28,7 @@ PathText: TypeAlias = FromPath[str]
 PathRegion: TypeAlias = FromPath[str]
 """Names that are no region are answered with 404 by whoever looks for one."""
 
-PageIndex = Annotated[str | None, QueryParameter(name="pageIndex", required=False)]
+PageIndex = Annotated[str, QueryParameter(name="pageIndex", required=False)]
 PageSize = Annotated[int, QueryParameter(name="pageSize")]
 DEFAULT_PAGE_SIZE = 100
 
@@ -44,6 +45,7 @@ class Credential(StrEnum):
     KEY = "key"
     AGENT_KEY = "agent key"
     AGENT = "agent"
+    METRICS_KEY = "metrics key"
     NONE = "none"
     """Nothing, or something that the handler looks at itself."""
 
@@ -64,10 +66,22 @@ async def authenticate(connection: AnyConnection, handler: BaseRouteHandler) -> 
             connection.state.agent_key = await authentication.agent_by_key(header)
         case Credential.AGENT:
             connection.state.agent_no = await authentication.agent_by_bearer(header)
+        case Credential.METRICS_KEY:
+            await authentication.metrics_by_key(header)
         case Credential.NONE:
             pass
         case unknown:
             raise AssertionError(f"handler {handler} asks for {unknown!r}")
+
+
+_NOT_NULL = ("status", "cloudProvider", "enabled")
+
+
+def refuse_null(request: AnyRequest) -> None:
+    """The framework takes the text null for an absent value; in a query it is only a wrong one."""
+    for name in _NOT_NULL:
+        if "null" in request.query_params.getall(name, []):
+            raise InvalidRequest(f"{name}: 'null' is no value of it; leave it out")
 
 
 async def calling_user(request: AnyRequest) -> Caller:

@@ -10,6 +10,7 @@ from openhtc.services.jobs import Jobs
 from openhtc.services.leasing import Leasing
 from openhtc.services.limits import Limits
 from openhtc.services.logs import Logs
+from openhtc.services.metrics import Metrics
 from openhtc.services.oauth2 import OAuth2
 from openhtc.services.projects import Projects, Tasks
 from openhtc.services.regions import Regions
@@ -41,6 +42,7 @@ class Services:
     regions: Regions
     dimensions: Dimensions
     clusters: Clusters
+    metrics: Metrics
     limits: Limits
     leasing: Leasing
     reports: Reports

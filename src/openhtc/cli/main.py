@@ -1,5 +1,6 @@
 """`openhtc`: all verbs. What a person can put right is one line on standard error and exit code 2."""
 
+import functools
 import importlib
 import sys
 
@@ -41,8 +42,9 @@ for verb in (up, down, status, server, agent):
     app.command()(verb)
 
 
+@functools.cache
 def _mount_server_commands() -> None:
-    """Add what needs the server's packages; an agent's node is installed without them."""
+    """Add, once, what needs the server's packages; an agent's node is installed without them."""
     for name in ("admin", "openapi", "demo"):
         try:
             module = importlib.import_module(f"openhtc.cli.{name}")

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from openhtc.domain.errors import OpenhtcError
 
-_WIDEST = 10_000
 console = Console(highlight=False, soft_wrap=True)
+wide = Console(highlight=False, soft_wrap=True, width=10_000)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
@@ -48,7 +48,7 @@ def print_rows(rows: Sequence[object], output: Format) -> None:
         table.add_column(name, no_wrap=True)
     for row in plain:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table, width=_WIDEST)
+    wide.print(table)
 
 
 def _cell(value: object) -> str:

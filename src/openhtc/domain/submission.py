@@ -50,13 +50,13 @@ class Experimental(Struct, frozen=True, rename="camel"):
 class JobDefinition(Struct, frozen=True, rename="camel"):
     """What every job of the batch runs, and with what."""
 
-    image_name: Annotated[str, Meta(min_length=1, pattern=IMAGE_PATTERN)]
+    image_name: Annotated[str, Meta(min_length=1, pattern=IMAGE_PATTERN, examples=["bb:v1"])]
     max_vcpus: Annotated[int, Meta(ge=1, le=64)] = field(default=1, name="maxVCpus")
     max_memory: Annotated[int, Meta(ge=4, le=235520, description="MiB")] = 4000
     max_disk_gib: Annotated[int, Meta(ge=0, le=64000)] = field(default=10, name="maxDiskGiB")
     max_swap: Annotated[int, Meta(ge=0, description="Has no effect")] = 0
     tags: dict[str, str] | UnsetType = UNSET
-    commands: list[str] = []
+    commands: Annotated[list[str], Meta(examples=[["sh", "-c", "echo $AWS_BATCH_JOB_ARRAY_INDEX"]])] = []
     envs: list[EnvPair] = []
     claims: list[ClaimPair] = []
     exec_timeout_seconds: Annotated[int, Meta(ge=60, le=1209600)] = 1209600

@@ -28,6 +28,7 @@ from openhtc.services.jobs import Jobs
 from openhtc.services.leasing import Leasing
 from openhtc.services.limits import Limits
 from openhtc.services.logs import Logs
+from openhtc.services.metrics import Metrics
 from openhtc.services.oauth2 import OAuth2
 from openhtc.services.projects import Projects, Tasks
 from openhtc.services.regions import Regions
@@ -160,6 +161,7 @@ def _services(settings: ServerSettings, outside: Outside, admission: Admission) 
         regions=Regions(database, clock),
         dimensions=Dimensions(database, clock),
         clusters=Clusters(database, clock),
+        metrics=Metrics(database, clock),
         limits=Limits(database, admission, clock),
         leasing=_leasing(settings, outside, registry, keys),
         reports=Reports(database, clock, settings.lease_seconds),

@@ -96,6 +96,16 @@ class Authentication:
                 raise Unauthorized("the key that this agent joined with was revoked")
         return agent_no
 
+    async def metrics_by_key(self, header: str | None) -> None:
+        """For the metrics of the whole installation; the two schemes are those that Prometheus can send."""
+        scheme, secret = _split(header)
+        async with self._database.connection() as connection:
+            found = await identity.find_credential(
+                connection, "metrics_key", secret_hash(secret), self._clock()
+            )
+        if scheme not in ("token", "bearer") or found is None:
+            raise Unauthorized("expected the header Authorization: Bearer <metrics key>")
+
     async def bearer_for(self, caller: Caller) -> tuple[str, int]:
         """A fresh bearer token of the same reach as the caller's key, and its lifetime in seconds."""
         now = self._clock()

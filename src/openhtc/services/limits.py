@@ -145,7 +145,8 @@ def _setting(limit: Limit) -> Operation:
 
 async def _limit_for(connection: Connection, caller: Caller, project_id: str, limit_id: int) -> Limit:
     project = await project_for(connection, caller, project_id)
-    found = await limits.project_limit(connection, project.id, limit_id) if limit_id <= _LARGEST_ID else None
+    possible = 0 < limit_id <= _LARGEST_ID
+    found = await limits.project_limit(connection, project.id, limit_id) if possible else None
     if found is None:
         raise NotFound(f"there is no limit {limit_id} in project {project_id}")
     return found

@@ -7,7 +7,7 @@ import asyncpg
 
 from openhtc.domain.errors import Unavailable
 
-_LOCK = 0x6B656570
+LOCK = 0x6B656570
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
@@ -33,7 +33,7 @@ async def lead(url: str) -> AsyncIterator[Leadership | None]:
     except _BROKEN as error:
         raise Unavailable(f"the database does not answer: {error}") from error
     try:
-        taken = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
+        taken = await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
         yield Leadership(connection) if taken else None
     finally:
         connection.terminate()

@@ -14,7 +14,7 @@ from .refusals import refused
     [
         ('{"projectName": "p"}', "projectDescription"),
         ('{"projectDescription": "d"}', "projectName"),
-        ('{"projectName": "", "projectDescription": ""}', "projectName: is empty"),
+        ('{"projectName": "", "projectDescription": ""}', 'projectName: "" is shorter than 1'),
         ('{"projectName": 7, "projectDescription": ""}', "projectName: 7 is of type int, expected str"),
         ('{"projectName": "p", "projectDescription": null}', "projectDescription: null"),
         ('{"projectName": "p", "projectDescription": "", "regions": ["MARS"]}', 'regions[0]: "MARS"'),

@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -289,15 +288,9 @@ def test_tables_for_people(admin: Admin, user: str, arguments: tuple[str, ...]) 
     assert shown in out
 
 
-def test_a_database_that_is_away(admin: Admin, write: Callable[[str], None]) -> None:
-    write("postgresql://nobody@127.0.0.1:1/none")
+def test_a_database_that_is_away(admin: Admin) -> None:
+    admin.settings.write_text(SETTINGS % "postgresql://nobody@127.0.0.1:1/none")
     assert "the database does not answer" in admin.refused("users", "list")
-
-
-@pytest.fixture
-def write(admin: Admin) -> Callable[[str], None]:
-    """Another database in the settings."""
-    return lambda url: admin.settings.write_text(SETTINGS % url) and None
 
 
 def test_no_settings_at_all(admin: Admin) -> None:

@@ -93,6 +93,7 @@ async def test_deleting_cancels_and_says_the_same_again(world: World, life: Task
     assert await life.delete(caller(user), *ids(task)) == deleted
     await world.report(agent, world.end(running, Outcome.CANCELLED))
     assert await world.statuses(batch) == [FAILED, FAILED]
+    assert await life.delete(caller(user), *ids(task)) == deleted
     await world.check_counters()
     assert await audited(world) == [(user.id, "task.delete", f"task:{task.id}")]
     for wanted in LifecycleStatus:

@@ -10,6 +10,7 @@ import typer
 
 from openhtc.cli.admin import app
 from openhtc.cli.admin.connection import actor
+from openhtc.cli.output import Format
 
 
 def commands(group: Any, path: str = "admin") -> Iterator[tuple[str, Any]]:
@@ -35,7 +36,8 @@ def test_every_command_explains_itself(path: str) -> None:
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path.endswith((" list", " audit"))])
 def test_every_list_has_a_form_for_programs(path: str) -> None:
     (option,) = [parameter for parameter in COMMANDS[path].params if parameter.name == "output"]
-    assert list(getattr(option.type, "choices", ())) == ["table", "json"]
+    assert option.opts == ["--output", "-o"]
+    assert option.default is Format.table and list(Format) == ["table", "json"]
 
 
 def test_what_an_operator_needs_is_there() -> None:

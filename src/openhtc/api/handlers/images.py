@@ -1,5 +1,6 @@
 """The project's container registry, and the registry's own question about a credential."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -64,7 +65,7 @@ class RegistryGrant(msgspec.Struct, frozen=True):
     expires_in: int
 
 
-Scopes = Annotated[list[str] | None, QueryParameter(name="scope", required=False)]
+Scopes = Annotated[Sequence[str], QueryParameter(name="scope", required=False)]
 
 
 @get(
@@ -74,9 +75,9 @@ Scopes = Annotated[list[str] | None, QueryParameter(name="scope", required=False
     exception_handlers={Unauthorized: registry_refused},
 )
 async def grant_registry_access(
-    request: AnyRequest, services: WithServices, scopes: Scopes = None
+    request: AnyRequest, services: WithServices, scopes: Scopes = ()
 ) -> Response[RegistryGrant]:
-    asked = [scope for value in scopes or [] for scope in value.split()]
+    asked = [scope for value in scopes for scope in value.split()]
     token, seconds = await services.registry.grant(request.headers.get("authorization"), asked)
     return Response(RegistryGrant(token, token, seconds), headers={"Cache-Control": "no-store"})
 

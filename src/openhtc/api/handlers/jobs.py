@@ -1,5 +1,6 @@
 """Jobs: submission, reading, events, logs, counts, cancelling."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from litestar import Response, get, post
@@ -36,9 +37,9 @@ _TASK = "/htc/projects/{project_id:str}/tasks/{task_id:str}"
 MAX_SUBMISSION_BYTES = 32 * 1024 * 1024
 """100 batches with large environments fit."""
 
-Group = Annotated[str | None, QueryParameter(name="group", required=False)]
-Groups = Annotated[list[str] | None, QueryParameter(name="group", required=False)]
-JobIds = Annotated[list[str] | None, QueryParameter(name="jobId", required=False)]
+Group = Annotated[str, QueryParameter(name="group", required=False)]
+Groups = Annotated[Sequence[str], QueryParameter(name="group", required=False)]
+JobIds = Annotated[Sequence[str], QueryParameter(name="jobId", required=False)]
 Status = Annotated[JobStatus | None, QueryParameter(name="status", required=False)]
 View = Annotated[ViewType, QueryParameter(name="viewType", required=False)]
 Sort = Annotated[SortOrder, QueryParameter(name="sort", required=False)]
@@ -56,9 +57,9 @@ async def submit_jobs(
     project_id: PathText,
     task_id: PathText,
     data: JSONBody[list[JobSubmitRequest]],
-    group: Group = None,
+    group: Group = "",
 ) -> list[JobSubmitRequest]:
-    return await services.submission.submit(caller, project_id, task_id, group or "", data)
+    return await services.submission.submit(caller, project_id, task_id, group, data)
 
 
 @get(f"{_TASK}/jobs", summary="The task's jobs")
@@ -68,14 +69,14 @@ async def list_jobs(
     caller: WithCaller,
     project_id: PathText,
     task_id: PathText,
-    group: Group = None,
-    job_ids: JobIds = None,
+    group: Group = "",
+    job_ids: JobIds = (),
     status: Status = None,
     view_type: View = ViewType.FULL,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> JobPage:
-    wanted = Wanted(group or None, status, job_ids)
+    wanted = Wanted(group or None, status, job_ids or None)
     page = await services.jobs.page(caller, project_id, task_id, wanted, page_index, page_size)
     simple = view_type is ViewType.SIMPLE
     return JobPage([job_body(job, simple) for job in page.items], next_page(request, services, page.cursor))
@@ -87,7 +88,7 @@ async def cancel_jobs(
     caller: WithCaller,
     project_id: PathText,
     task_id: PathText,
-    group: Group = None,
+    group: Group = "",
 ) -> Response[dict[str, str]]:
     await services.jobs.cancel(caller, project_id, task_id, group or None)
     return Response({})
@@ -112,7 +113,7 @@ async def list_events(
     project_id: PathText,
     task_id: PathText,
     job_id: PathText,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> EventPage:
     job, page = await services.jobs.events(caller, project_id, task_id, job_id, page_index, page_size)
@@ -129,7 +130,7 @@ async def list_log_lines(
     task_id: PathText,
     job_id: PathText,
     sort: Sort = SortOrder.DESC,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> LogPage:
     page = await services.logs.page(caller, project_id, task_id, job_id, sort, page_index, page_size)
@@ -153,11 +154,11 @@ async def list_group_summaries(
     caller: WithCaller,
     project_id: PathText,
     task_id: PathText,
-    groups: Groups = None,
-    page_index: PageIndex = None,
+    groups: Groups = (),
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> SummaryPage:
-    page = await services.jobs.groups(caller, project_id, task_id, groups, page_index, page_size)
+    page = await services.jobs.groups(caller, project_id, task_id, groups or None, page_index, page_size)
     items = [summary(label, counts) for label, counts in page.items]
     return SummaryPage(items, next_page(request, services, page.cursor))
 
@@ -169,7 +170,7 @@ async def list_groups(
     caller: WithCaller,
     project_id: PathText,
     task_id: PathText,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> Response[list[str]]:
     page = await services.jobs.groups(caller, project_id, task_id, None, page_index, page_size)

@@ -37,7 +37,7 @@ async def list_projects(
     services: WithServices,
     caller: WithCaller,
     only_my_projects: OnlyMine = False,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> ProjectPage:
     page = await services.projects.page(caller, only_my_projects, page_index, page_size)

@@ -32,7 +32,7 @@ async def list_tasks(
     services: WithServices,
     caller: WithCaller,
     project_id: PathText,
-    page_index: PageIndex = None,
+    page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> TaskPage:
     page = await services.tasks.page(caller, project_id, page_index, page_size)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from openhtc.api.schemas.pieces import Moment, ReadOnly
 from openhtc.api.times import rfc3339
@@ -30,7 +30,7 @@ Text = Annotated[str | UnsetType, ReadOnly]
 class ProjectBody(Struct, frozen=True, rename="camel"):
     """What a client sends (name, description, regions) and what it gets back (all of it)."""
 
-    project_name: str
+    project_name: Annotated[str, Meta(min_length=1, max_length=1024, examples=["bracket study"])]
     project_description: str
     regions: list[Region] | UnsetType = UNSET
     region_settings: list[RegionSettings] | UnsetType = UNSET
