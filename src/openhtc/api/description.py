@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from openhtc.api.links import add_links
+from openhtc.api.members import describe_members
 from openhtc.api.requests import Credential
 from openhtc.api.schemas.identity import OAuth2ErrorBody
 from openhtc.api.schemas.pieces import ErrorBody
@@ -83,6 +84,7 @@ def describe(app: Litestar) -> Document:
     document: Document = app.openapi_schema.to_schema()
     handlers = dict(_handlers(app))
     document["components"]["schemas"] = _schemas(handlers.values())
+    describe_members(document["components"]["schemas"])
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method in _METHODS:

@@ -20,23 +20,31 @@ from openhtc.domain.errors import OpenhtcError
 
 @get("/.well-known/jwks.json", summary="Public keys that verify bearer tokens", credential=Credential.NONE)
 async def get_keys(services: WithServices) -> JsonWebKeySet:
+    """Tokens name the key by its `kid`. A new key appears here before it signs; a former one stays while its
+    tokens live.
+    """
     keys = await services.tokens.keys()
     return JsonWebKeySet([JsonWebKey(**key) for key in keys.public()])
 
 
 @get("/auth/token", summary="Exchange a key for a bearer token", credential=Credential.KEY)
 async def get_token(services: WithServices, caller: WithCaller) -> Token:
+    """For an API key (`Token`), a refresh token or a job's refresh token (`Refresh`). A job's token reaches
+    what that job may.
+    """
     token, seconds = await services.authentication.bearer_for(caller)
     return Token(token, seconds)
 
 
 @get("/auth/whoami", summary="The user behind an API key", credential=Credential.KEY)
 async def get_whoami(caller: WithCaller) -> WhoAmI:
+    """The user and the features of the workspace, such as `htc`."""
     return whoami(caller.user)
 
 
 @get("/auth/token/whoami", summary="The claims of the bearer token")
 async def get_token_whoami(caller: WithCaller) -> TokenPayload:
+    """As they stand in the token. A job's token also names its job, and carries the claims of its submission."""
     # The answer has every claim that the token has, not only those that the description names.
     return Response(dict(caller.claims))  # type: ignore[return-value]
 

@@ -18,6 +18,7 @@ _REGISTRY = "/htc/projects/{project_id:str}/container-registry"
 
 @get(f"{_REGISTRY}/images", summary="Every image of the project, as repository:tag")
 async def list_images(services: WithServices, caller: WithCaller, project_id: PathText) -> ImagesBody:
+    """What has been pushed to the project's registry."""
     project, images = await services.images.list(caller, project_id)
     return ImagesBody(services.images.address(project.id), images)
 
@@ -29,6 +30,7 @@ async def get_image(
     project_id: PathText,
     image_name: PathText,
 ) -> ImageStatusBody:
+    """READY, or 404: an image is ready as soon as it has been pushed."""
     await services.images.require(caller, project_id, image_name.removeprefix("/"))
     return ImageStatusBody(ImageState.READY)
 
@@ -40,6 +42,7 @@ async def create_repository(
     project_id: PathText,
     repo_name: PathText,
 ) -> RepositoryBody:
+    """`successfullyCreated` is false when there was one already. Pushing an image makes its repository too."""
     name = repo_name.removeprefix("/")
     project, new = await services.images.create_repository(caller, project_id, name)
     return RepositoryBody(
@@ -54,6 +57,7 @@ async def create_repository(
 
 @get(f"{_REGISTRY}/token", media_type=MediaType.TEXT, summary="The password of user AWS for docker login")
 async def get_registry_token(services: WithServices, caller: WithCaller, project_id: PathText) -> str:
+    """Plain text, good for 12 hours, for this project's repositories only."""
     return await services.registry.password(caller, project_id)
 
 

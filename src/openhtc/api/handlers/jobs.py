@@ -59,6 +59,10 @@ async def submit_jobs(
     data: JSONBody[list[JobSubmitRequest]],
     group: Group = "",
 ) -> list[JobSubmitRequest]:
+    """Every batch is stored or none: each element makes `batchSize` jobs with the ids `<parentJobId>:<index>`.
+    Tags of images are pinned to what they stand for now. Under a vCPU limit jobs wait as
+    SUBMITTED_TO_RESCALE.
+    """
     return await services.submission.submit(caller, project_id, task_id, group, data)
 
 
@@ -76,6 +80,7 @@ async def list_jobs(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> JobPage:
+    """By batch and index. Filters narrow the list together."""
     wanted = Wanted(group or None, status, job_ids or None)
     page = await services.jobs.page(caller, project_id, task_id, wanted, page_index, page_size)
     simple = view_type is ViewType.SIMPLE
@@ -90,6 +95,9 @@ async def cancel_jobs(
     task_id: PathText,
     group: Group = "",
 ) -> Response[dict[str, str]]:
+    """For the jobs' owner and admins. Waiting jobs end now, running ones are stopped soon; a member cancels
+    the own jobs only.
+    """
     await services.jobs.cancel(caller, project_id, task_id, group or None)
     return Response({})
 
@@ -102,6 +110,7 @@ async def get_job(
     task_id: PathText,
     job_id: PathText,
 ) -> JobBody:
+    """`statusReason` of a job that waits says what for, where that is known."""
     return job_body(await services.jobs.get(caller, project_id, task_id, job_id), simple=False)
 
 
@@ -116,6 +125,7 @@ async def list_events(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> EventPage:
+    """For the job's owner, admins, and jobs of the same task. Every attempt is told."""
     job, page = await services.jobs.events(caller, project_id, task_id, job_id, page_index, page_size)
     items = [event_body(job, ordinal, event) for ordinal, event in page.items]
     return EventPage(items, next_page(request, services, page.cursor))
@@ -133,6 +143,9 @@ async def list_log_lines(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> LogPage:
+    """For the job's owner, admins, and jobs of the same task. Times increase strictly; lines are there while
+    the job runs.
+    """
     page = await services.logs.page(caller, project_id, task_id, job_id, sort, page_index, page_size)
     return LogPage([log_line(line) for line in page.items], next_page(request, services, page.cursor))
 
@@ -144,6 +157,7 @@ async def get_summary(
     project_id: PathText,
     task_id: PathText,
 ) -> SummaryBody:
+    """All seven statuses are always there. Nothing is counted for it, so ask as often as you like."""
     return summary(None, await services.jobs.counts(caller, project_id, task_id))
 
 
@@ -158,6 +172,7 @@ async def list_group_summaries(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> SummaryPage:
+    """In the order of the labels; jobs without a group are in none of them."""
     page = await services.jobs.groups(caller, project_id, task_id, groups or None, page_index, page_size)
     items = [summary(label, counts) for label, counts in page.items]
     return SummaryPage(items, next_page(request, services, page.cursor))
@@ -173,6 +188,7 @@ async def list_groups(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> Response[list[str]]:
+    """The labels alone."""
     page = await services.jobs.groups(caller, project_id, task_id, None, page_index, page_size)
     following = next_page(request, services, page.cursor)
     headers = {"Link": f'<{following}>; rel="next"'} if isinstance(following, str) else {}

@@ -25,6 +25,7 @@ LimitId = Annotated[int, PathParameter(schema_extra={"format": "int32"})]
 async def list_limits(
     services: WithServices, caller: WithCaller, project_id: PathText
 ) -> list[ProjectLimitBody]:
+    """At most one for each role; the smallest of them and of the workspace's holds."""
     return [project_limit_body(limit) for limit in await services.limits.list(caller, project_id)]
 
 
@@ -46,6 +47,7 @@ async def remove_limits(services: WithServices, caller: WithCaller, project_id: 
 async def get_limit(
     services: WithServices, caller: WithCaller, project_id: PathText, limit_id: LimitId
 ) -> ProjectLimitBody:
+    """Its role says who may change it."""
     return project_limit_body(await services.limits.get(caller, project_id, limit_id))
 
 
@@ -57,6 +59,7 @@ async def change_limit(
     limit_id: LimitId,
     data: JSONBody[LimitUpdateBody],
 ) -> ProjectLimitBody:
+    """A lower limit stops no job that was released before."""
     return project_limit_body(await services.limits.change(caller, project_id, limit_id, data.vcpus))
 
 
@@ -64,6 +67,7 @@ async def change_limit(
 async def remove_limit(
     services: WithServices, caller: WithCaller, project_id: PathText, limit_id: LimitId
 ) -> None:
+    """Held jobs go on if nothing else holds them."""
     await services.limits.remove(caller, project_id, limit_id)
 
 
@@ -71,6 +75,7 @@ async def remove_limit(
 async def get_workspace_limit(
     services: WithServices, caller: WithCaller, workspace_id: PathText
 ) -> WorkspaceLimitBody:
+    """404 when the operator has set none."""
     return workspace_limit_body(await services.limits.of_workspace(caller, workspace_id))
 
 

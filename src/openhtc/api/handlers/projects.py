@@ -40,6 +40,7 @@ async def list_projects(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> ProjectPage:
+    """In the order in which they were made."""
     page = await services.projects.page(caller, only_my_projects, page_index, page_size)
     return ProjectPage([_body(services, p) for p in page.items], next_page(request, services, page.cursor))
 
@@ -48,6 +49,7 @@ async def list_projects(
 async def create_project(
     services: WithServices, caller: WithCaller, data: JSONBody[ProjectBody]
 ) -> ProjectBody:
+    """Names need not be unique. Without regions the project gets the workspace's default one."""
     project = await services.projects.create(
         caller, data.project_name, data.project_description, data.wanted_regions()
     )
@@ -56,6 +58,7 @@ async def create_project(
 
 @get("/htc/projects/{project_id:str}", summary="One project")
 async def get_project(services: WithServices, caller: WithCaller, project_id: PathText) -> ProjectBody:
+    """With its registry's address and its repositories."""
     return _body(services, await services.projects.get(caller, project_id))
 
 

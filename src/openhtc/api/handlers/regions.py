@@ -23,6 +23,7 @@ async def list_regions(
 
 @get("/htc/regions/{region:str}", summary="One region")
 async def get_region(services: WithServices, caller: WithCaller, region: PathRegion) -> RegionBody:
+    """Only regions that the operator has mapped are known."""
     return region_body(await services.regions.get(caller, region))
 
 

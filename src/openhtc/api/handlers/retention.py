@@ -19,6 +19,7 @@ _WORKSPACE = "/htc/workspaces/{workspace_id:str}/task-retention-policy"
 async def get_project_policy(
     services: WithServices, caller: WithCaller, project_id: PathText
 ) -> ProjectPolicy:
+    """Hours; 0 switches the feature off."""
     return project_policy(await services.retention.of_project(caller, project_id))
 
 
@@ -26,12 +27,14 @@ async def get_project_policy(
 async def set_project_policy(
     services: WithServices, caller: WithCaller, project_id: PathText, data: JSONBody[ProjectPolicy]
 ) -> ProjectPolicy:
+    """For the project's creator and admins. It replaces the workspace's policy as a whole."""
     hours = (data.archive_after, data.delete_after)
     return project_policy(await services.retention.set_for_project(caller, project_id, *hours))
 
 
 @delete(_PROJECT, summary="Fall back to the workspace's retention policy")
 async def clear_project_policy(services: WithServices, caller: WithCaller, project_id: PathText) -> None:
+    """For the project's creator and admins."""
     await services.retention.clear_for_project(caller, project_id)
 
 
@@ -39,6 +42,7 @@ async def clear_project_policy(services: WithServices, caller: WithCaller, proje
 async def get_workspace_policy(
     services: WithServices, caller: WithCaller, workspace_id: PathText
 ) -> WorkspacePolicy:
+    """Hours; 0 switches the feature off."""
     return workspace_policy(await services.retention.of_workspace(caller, workspace_id))
 
 
@@ -46,6 +50,7 @@ async def get_workspace_policy(
 async def set_workspace_policy(
     services: WithServices, caller: WithCaller, workspace_id: PathText, data: JSONBody[WorkspacePolicy]
 ) -> WorkspacePolicy:
+    """For admins. It holds for every project without a policy of its own."""
     hours = (data.archive_after, data.delete_after)
     return workspace_policy(await services.retention.set_for_workspace(caller, workspace_id, *hours))
 

@@ -36,6 +36,7 @@ async def get_project_token(services: WithServices, caller: WithCaller, project_
 async def get_project_region_token(
     services: WithServices, caller: WithCaller, project_id: PathText, region: PathRegion
 ) -> StorageToken:
+    """The region must be one of the project's."""
     project, access = await services.storage.of_project(caller, project_id, region)
     return storage_token(project, None, caller.user.id, access)
 
@@ -44,6 +45,7 @@ async def get_project_region_token(
 async def get_project_tokens(
     services: WithServices, caller: WithCaller, project_id: PathText
 ) -> StorageTokens:
+    """The default region comes first."""
     project, accesses = await services.storage.all_of_project(caller, project_id)
     return storage_tokens(project, None, caller.user.id, accesses)
 
@@ -52,6 +54,7 @@ async def get_project_tokens(
 async def get_project_presigned_url(
     services: WithServices, caller: WithCaller, project_id: PathText, file_path: FilePath
 ) -> PresignedUrl:
+    """Below the project's shared folder, good for an hour, for one PUT request."""
     return presigned_url(await services.storage.presign_project(caller, project_id, file_path))
 
 
@@ -68,6 +71,7 @@ async def get_task_token(
 async def get_task_region_token(
     services: WithServices, caller: WithCaller, project_id: PathText, task_id: PathText, region: PathRegion
 ) -> StorageToken:
+    """The region must be one of the project's."""
     project, task, access = await services.storage.of_task(caller, project_id, task_id, region)
     return storage_token(project, task, caller.user.id, access)
 
@@ -76,6 +80,7 @@ async def get_task_region_token(
 async def get_task_tokens(
     services: WithServices, caller: WithCaller, project_id: PathText, task_id: PathText
 ) -> StorageTokens:
+    """The default region comes first."""
     project, task, accesses = await services.storage.all_of_task(caller, project_id, task_id)
     return storage_tokens(project, task, caller.user.id, accesses)
 
@@ -84,6 +89,7 @@ async def get_task_tokens(
 async def get_regional_storage(
     services: WithServices, caller: WithCaller, project_id: PathText, task_id: PathText
 ) -> RegionalStorage:
+    """One entry for each region of the project, the default one first."""
     project, task, accesses = await services.storage.all_of_task(caller, project_id, task_id)
     return regional_storage(project, task, accesses)
 
@@ -92,16 +98,19 @@ async def get_regional_storage(
 async def get_task_presigned_url(
     services: WithServices, caller: WithCaller, project_id: PathText, task_id: PathText, file_path: FilePath
 ) -> PresignedUrl:
+    """Below the task's folder, good for an hour, for one PUT request."""
     return presigned_url(await services.storage.presign_task(caller, project_id, task_id, file_path))
 
 
 @get("/htc/storage", summary="The storage of every region that the workspace may use")
 async def list_storage_options(services: WithServices, caller: WithCaller) -> list[StorageOption]:
+    """Their order is that of the workspace's regions."""
     return [storage_option(option) for option in services.storage.options(caller)]
 
 
 @get("/htc/storage/region/{region:str}", summary="The storage of one region")
 async def get_storage_option(services: WithServices, caller: WithCaller, region: PathRegion) -> StorageOption:
+    """The region must be one that the workspace may use."""
     return storage_option(services.storage.option(caller, region))
 
 

@@ -35,6 +35,7 @@ async def list_tasks(
     page_index: PageIndex = "",
     page_size: PageSize = DEFAULT_PAGE_SIZE,
 ) -> TaskPage:
+    """In the order in which they were made; deleted ones say so."""
     page = await services.tasks.page(caller, project_id, page_index, page_size)
     return TaskPage([task_body(t) for t in page.items], next_page(request, services, page.cursor))
 
@@ -46,6 +47,7 @@ async def create_task(
     project_id: PathText,
     data: JSONBody[TaskBody],
 ) -> TaskBody:
+    """A task collects jobs and has a folder of its own. Names need not be unique."""
     return task_body(await services.tasks.create(caller, project_id, data.task_name, data.task_description))
 
 
@@ -56,6 +58,7 @@ async def get_task(
     project_id: PathText,
     task_id: PathText,
 ) -> TaskBody:
+    """Deleted tasks stay readable."""
     return task_body(await services.tasks.get(caller, project_id, task_id))
 
 
@@ -67,6 +70,7 @@ async def change_task(
     task_id: PathText,
     data: JSONBody[TaskUpdate],
 ) -> TaskBody:
+    """For the task's creator and admins. An archived task takes no jobs; nothing brings a deleted one back."""
     changed = await services.task_life.change(caller, project_id, task_id, data.lifecycle_status)
     return task_body(changed)
 
@@ -78,6 +82,9 @@ async def delete_task(
     project_id: PathText,
     task_id: PathText,
 ) -> DeletedTaskBody:
+    """For the task's creator and admins. Its files go once its last job has stopped. Done again, it answers
+    the same.
+    """
     return deleted_task_body(await services.task_life.delete(caller, project_id, task_id))
 
 
