@@ -69,6 +69,10 @@ async def test_an_agent_ends_with_the_key_that_it_joined_with(core: Core) -> Non
     with pytest.raises(Unauthorized, match="revoked"):
         await core.authentication.agent_by_bearer(f"Bearer {other.token}")
     assert await core.authentication.agent_by_bearer(f"Bearer {kept.token}") == kept.agent
+    await core.world.batch(await core.world.task(), 2)
+    with pytest.raises(Unauthorized, match="given up"):
+        await core.leasing.lease(other.agent, LeaseRequest(NODE, 1, 0))
+    assert len((await core.leasing.lease(kept.agent, LeaseRequest(NODE, 1, 0))).jobs) == 1
 
 
 async def join(core: Core) -> tuple[AgentSession, UUID]:

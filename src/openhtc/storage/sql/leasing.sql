@@ -13,9 +13,11 @@ ON CONFLICT (name) DO UPDATE SET architecture = $2, hyperthreading = $3, vcpus =
 UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING regions
 
 -- name: hold_agent
--- One row while the agent lives. It cannot be given up before the transaction ends: expiry waits for this lock.
+-- One row while the agent lives and the key that it joined with is good. It cannot be given up before the transaction ends: expiry waits for this lock.
 SELECT vcpus, memory_mib, disk_gib, regions, machine_type, architecture, hyperthreading FROM agents
-WHERE agent_no = $1 AND ended_at IS NULL AND expires_at >= $2 FOR KEY SHARE
+WHERE agent_no = $1 AND ended_at IS NULL AND expires_at >= $2
+  AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.id = agents.key_id AND c.revoked_at IS NOT NULL)
+FOR KEY SHARE
 
 -- name: expired_agents
 SELECT agent_no FROM agents WHERE ended_at IS NULL AND expires_at < $1
