@@ -97,7 +97,7 @@ def test_the_operator_s_metrics(
     found = checked(answer)
     assert {limited["projectId"], project["projectId"]} <= found.label_values("project_id")
     assert found.value("htc_keepers") == 1
-    assert found.value("htc_agents") == 1
+    assert found.value("htc_agents") >= 1, "other tests open sessions of agents too"
     assert found.total("htc_node_vcpus") > 0
 
 
