@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ...exposition import Exposition, parse
 from ...stack import IMAGE, Api, Image, Json, Stack, ok, shell
@@ -42,7 +43,11 @@ def checked(answer: httpx.Response) -> Exposition:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert answer.headers["vary"].lower() == "accept-encoding"
     packed = answer.headers.get("content-encoding") == "gzip"
-    return parse((gzip.decompress(answer.content) if packed else answer.content).decode())
+    text = (gzip.decompress(answer.content) if packed else answer.content).decode()
+    assert [family.name for family in text_string_to_metric_families(text)], (
+        "as Prometheus' own parser reads it"
+    )
+    return parse(text)
 
 
 @pytest.mark.parametrize("encoding", PLAIN)
