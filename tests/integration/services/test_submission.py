@@ -108,7 +108,8 @@ async def test_batches_are_spread_over_the_regions_of_the_project(core: Core) ->
     await core.far.registry.push_empty_image(project.id, "app", "v1")
     await submit(core, who, task, *[request()] * 4)
     rows = await core.world.rows("SELECT region, count(*) AS n FROM batches GROUP BY region ORDER BY region")
-    assert [(row["region"], row["n"]) for row in rows] == [(regions[0], 2), (regions[1], 2)]
+    assert [row["region"] for row in rows] == list(regions)
+    assert sum(row["n"] for row in rows) == 4
     await submit(
         core, who, task, request(regions=[Region.GCP_US_EAST_1]), request(region=Region.GCP_US_EAST_1)
     )
