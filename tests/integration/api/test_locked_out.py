@@ -22,7 +22,7 @@ from .refusals import refused
 SCRIPT = 'echo "$RESCALE_HTC_BEARER_TOKEN"; echo "$RESCALE_HTC_REFRESH_TOKEN"; sleep 8; echo done'
 HELLO = {
     "name": "node-x",
-    "regions": ["AWS_US_EAST_1"],
+    "regions": ["AWS_SA_EAST_1"],
     "capacity": {"vcpus": 1, "memory_mib": 1, "disk_gib": 1},
     "architecture": "X86",
     "runtime": "bubblewrap",
@@ -133,8 +133,8 @@ def test_roles_hold_from_the_next_request(stack: Stack, alice_api: Api, project:
 
 def test_a_revoked_join_token(stack: Stack) -> None:
     """The sessions of its agents end, whatever they ask next; nobody opens another one with it."""
-    stack.admin("regions", "set", "AWS_US_EAST_1")
-    made = stack.admin("join-tokens", "create", "--region", "AWS_US_EAST_1", "--label", "a node")
+    stack.admin("regions", "set", "AWS_SA_EAST_1")
+    made = stack.admin("join-tokens", "create", "--region", "AWS_SA_EAST_1", "--label", "a node")
     with httpx.Client(base_url=f"{stack.root_url}/agent/v1", trust_env=False) as agent:
         key = {"Authorization": f"Token {made['key']}"}
         elsewhere = {**HELLO, "regions": ["GCP_US_CENTRAL_1"]}
