@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes this clone ready: Debian packages that are missing, and .venv from the hashed lock.
+# Makes this clone ready: Debian packages that are missing, .venv from the hashed lock, and the native runtime's program.
 # Usage: tools/setup.sh run|dev      A second run finds everything and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -116,3 +116,4 @@ setup_python() {
 
 setup_system
 setup_python
+tools/build-native.sh

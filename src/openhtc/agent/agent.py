@@ -2,11 +2,12 @@
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 
 import structlog
 
-from openhtc.agent.attempt import Parts
+from openhtc.agent.account import Parts
 from openhtc.agent.capacity import is_disk_low
 from openhtc.agent.counts import Counts
 from openhtc.agent.held import TERM_SECONDS, HeldJob, HeldJobs
@@ -17,13 +18,11 @@ from openhtc.agent.local_queue import LocalQueue
 from openhtc.agent.log_store import LogStore
 from openhtc.agent.monitor import AgentStatus, Monitor
 from openhtc.agent.outbox import Outbox
-from openhtc.agent.output import OutputReader
 from openhtc.agent.reporter import Reporter
-from openhtc.agent.runtimes.base import Runtime
 from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.agent.session import Session
 from openhtc.agent.shipper import Shipper
-from openhtc.agent.slots import Slots
+from openhtc.agent.slots import AnySlots
 from openhtc.agent.wire import ServerRefuses
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import Capacity, ReportAnswer
@@ -57,10 +56,13 @@ class Agent:
         session: Session,
         sandbox: Sandbox,
         images: ImageStore,
-        runtime: Runtime,
+        slots: Callable[[LocalQueue, Parts, int], AnySlots],
         outbox: Outbox,
         stop: Stop,
     ) -> None:
+        """``slots`` makes what runs the jobs: of a queue, the other parts, and the bytes of one job's output that may
+        wait to be shipped.
+        """
         self._settings, self._capacity, self._session = settings, capacity, session
         self._sandbox, self._outbox, self._stop = sandbox, outbox, stop
         self._born = time.monotonic()
@@ -69,12 +71,9 @@ class Agent:
         self._held = HeldJobs()
         self._queue = LocalQueue(capacity, slots=capacity.vcpus)
         self._shipper = Shipper(LogStore(session), outbox, self._counts)
+        parts = Parts(images, self._shipper, outbox, self._counts, not sandbox.disk_enforced)
         max_cost = min(4 << 20, max(256 << 10, OUTPUT_MEMORY // capacity.vcpus))
-        self._reader = OutputReader(max_cost, self._shipper.notice)
-        parts = Parts(
-            images, runtime, self._reader, self._shipper, outbox, self._counts, not sandbox.disk_enforced
-        )
-        self._slots = Slots(sandbox, self._queue, parts, limit=capacity.vcpus)
+        self._slots = slots(self._queue, parts, max_cost)
         self._reporter = Reporter(session, outbox, self._held, self._obey, self._refused)
         self._leaser = Leaser(
             session,
@@ -99,8 +98,7 @@ class Agent:
 
     def run(self) -> None:
         """Work until a stop is requested or the node's life ends. Raises ServerRefuses."""
-        self._reader.start()
-        self._shipper.start(self._reader)
+        self._shipper.start()
         self._reporter.start()
         self._monitor.start()
         self._leaser.start()
@@ -122,7 +120,7 @@ class Agent:
         self._end_running()
         self._leaser.join(LEASE_END_SECONDS)
         self._flush(self._shipper)
-        self._reader.close()
+        self._slots.close()
         self._flush(self._reporter)
         self._monitor.close()
         logger.info("stopped", unreported=len(self._outbox))

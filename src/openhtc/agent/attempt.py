@@ -5,49 +5,39 @@ from dataclasses import dataclass
 
 import structlog
 
-from openhtc.agent.counts import Counts
+from openhtc.agent.account import Parts, acquire, not_possible, report, stopped, without_image
 from openhtc.agent.held import HeldJob
 from openhtc.agent.images.config import command, environment, resolve_user
 from openhtc.agent.images.errors import ImageError
-from openhtc.agent.images.store import Image, ImageStore
-from openhtc.agent.outbox import Outbox
-from openhtc.agent.output import JobOutput, OutputReader
+from openhtc.agent.images.store import Image
+from openhtc.agent.output import OutputReader, PipeOutput
 from openhtc.agent.runtimes.base import Container, ContainerSpec, Exit, Runtime
 from openhtc.agent.sandbox.slot import Collected, SandboxError, Slot
-from openhtc.agent.shipper import Shipper
-from openhtc.agent.verdict import Verdict, judge, stop_reason
+from openhtc.agent.verdict import Verdict, judge
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import JobReport
 
 WATCH_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
 """After the last process has ended, what is in its pipe is read within this time."""
-PULL_PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before an image is tried again when the registry did not answer."""
 
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What every slot of the agent uses."""
+class Tools:
+    """What runs containers one at a time in a thread of its own."""
 
-    images: ImageStore
     runtime: Runtime
     reader: OutputReader
-    shipper: Shipper
-    outbox: Outbox
-    counts: Counts
-    watch_disk: bool
-    """The kernel does not hold jobs to their disk: look once a second."""
 
 
-def run_attempt(parts: Parts, slot: Slot, job: HeldJob) -> None:
+def run_attempt(parts: Parts, tools: Tools, slot: Slot, job: HeldJob) -> None:
     """Run the job to its end and tell it.
 
     Raises SandboxError, after the end was told, when the slot cannot be used again.
     """
-    attempt = _Attempt(parts, slot, job)
+    attempt = _Attempt(parts, tools, slot, job)
     try:
         attempt.tell(_judged(attempt, job))
     finally:
@@ -58,18 +48,18 @@ def _judged(attempt: "_Attempt", job: HeldJob) -> Verdict:
     try:
         return attempt.run()
     except ImageError as error:
-        return attempt.without_image(error)
+        return without_image(job, error)
     except (SandboxError, OSError) as error:
         logger.error("attempt_not_possible", lease=job.lease.lease, error=str(error))
-        return Verdict(Outcome.NODE_FAULT, reason=f"the node could not set the job up: {error}")
+        return not_possible(error)
 
 
 class _Attempt:
-    def __init__(self, parts: Parts, slot: Slot, job: HeldJob) -> None:
-        self._parts, self._slot, self._job = parts, slot, job
+    def __init__(self, parts: Parts, tools: Tools, slot: Slot, job: HeldJob) -> None:
+        self._parts, self._tools, self._slot, self._job = parts, tools, slot, job
         self._image: Image | None = None
         self._prepared = False
-        self._output: JobOutput | None = None
+        self._output: PipeOutput | None = None
         self._started_at: int | None = None
         self._ended_at: int | None = None
         self._collected: Collected | None = None
@@ -78,39 +68,33 @@ class _Attempt:
 
     def run(self) -> Verdict:
         """Raises ImageError, SandboxError or OSError when the program could not be started."""
-        self._image = self._acquire()
+        self._image = acquire(self._parts.images, self._job)
         if self._job.cause is not None:
-            return Verdict(self._job.cause, reason=stop_reason(self._job.work, self._job.cause))
+            return stopped(self._job)
         spec = self._prepare(self._image)
         end = self._run_container(spec)
         self._collected = collected = self._slot.collect()
-        verdict = judge(
+        return judge(
             self._job.work,
             end,
             cause=self._job.cause,
             oom_kills=collected.oom_kills,
             disk_full=collected.disk_full,
         )
-        if not verdict.ran:
-            self._started_at = None
-        return verdict
-
-    def without_image(self, error: ImageError) -> Verdict:
-        if self._job.cause is not None:
-            return Verdict(self._job.cause, reason=stop_reason(self._job.work, self._job.cause))
-        return Verdict(Outcome.NODE_FAULT if error.transient else Outcome.CANNOT_START, reason=str(error))
 
     def tell(self, verdict: Verdict) -> None:
         """Hand the end over, behind the last line of output. Nothing is told of a lease that is gone."""
         self._parts.counts.ended(verdict.outcome)
         if self._output is not None:
             self._output.close_writer()
-            self._parts.reader.drain(self._output, DRAIN_SECONDS)
+            self._tools.reader.drain(self._output, DRAIN_SECONDS)
         if self._job.gone:
             return
         self._job.told = True
-        end = self._report(verdict)
+        usage = self._collected.usage if self._collected is not None else None
+        end = report(self._job, verdict, started_us=self._started_at, ended_us=self._ended_at, usage=usage)
         if self._output is not None:
+            self._parts.shipper.wait_room()
             self._parts.shipper.finish(self._output, end)
         else:
             self._parts.outbox.put_end(end)
@@ -125,18 +109,6 @@ class _Attempt:
         finally:
             if self._image is not None:
                 self._parts.images.release(self._image)
-
-    def _acquire(self) -> Image:
-        for pause in (*PULL_PAUSES, None):
-            try:
-                return self._parts.images.acquire(self._job.work.image)
-            except ImageError as error:
-                if not error.transient or pause is None:
-                    raise
-                logger.warning("image_not_pulled", error=str(error), again_in=pause)
-            if self._job.stopped.wait(pause):
-                break
-        raise ImageError("stopped while the image was waited for", transient=True)
 
     def _prepare(self, image: Image) -> ContainerSpec:
         work = self._job.work
@@ -154,12 +126,12 @@ class _Attempt:
 
     def _run_container(self, spec: ContainerSpec) -> Exit:
         lease = self._job.lease
-        output = JobOutput(lease.lease, lease.batch, lease.index, lease.log_floor_ns)
+        output = PipeOutput(lease.lease, lease.batch, lease.index, lease.log_floor_ns)
         self._output = output
-        self._parts.reader.add(output)
+        self._tools.reader.add(output)
         self._started_at = time.time_ns() // 1000
         began = time.monotonic()
-        container = self._parts.runtime.start(spec, output.writer)
+        container = self._tools.runtime.start(spec, output.writer)
         output.close_writer()
         self._parts.counts.started()
         self._parts.outbox.started(
@@ -190,17 +162,3 @@ class _Attempt:
             elif self._parts.watch_disk and self._job.cause is None and self._slot.disk_full():
                 self._job.stop(Outcome.DISK_FULL, grace=0.0)
             self._job.kill_if_due()
-
-    def _report(self, verdict: Verdict) -> JobReport:
-        lease = self._job.lease
-        return JobReport(
-            lease=lease.lease,
-            batch=lease.batch,
-            index=lease.index,
-            started_at=self._started_at,
-            ended_at=self._ended_at or time.time_ns() // 1000,
-            outcome=verdict.outcome,
-            exit_code=verdict.exit_code,
-            reason=verdict.reason,
-            usage=self._collected.usage if self._collected is not None else None,
-        )

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from openhtc.agent.runtimes.base import Container
+from openhtc.agent.runtimes.base import Stoppable
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import BatchWork, JobLease, JobReport
 
@@ -27,7 +27,7 @@ class HeldJob:
         self.stopped = threading.Event()
         """Set when it was asked to stop."""
         self._lock = threading.Lock()
-        self._container: Container | None = None
+        self._container: Stoppable | None = None
         self._cause: Outcome | None = None
         self._kill_at: float | None = None
         self._gone = False
@@ -57,7 +57,7 @@ class HeldJob:
         self._gone = True
         self.stop(Outcome.CANCELLED, grace=0.0)
 
-    def attach(self, container: Container) -> None:
+    def attach(self, container: Stoppable) -> None:
         """The container runs. A stop that was asked for before is passed on."""
         with self._lock:
             self._container = container
@@ -92,7 +92,7 @@ class HeldJob:
             reason=reason,
         )
 
-    def _tell(self, container: Container, grace: float) -> None:
+    def _tell(self, container: Stoppable, grace: float) -> None:
         if grace <= 0:
             container.kill()
         else:

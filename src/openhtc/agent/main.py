@@ -3,6 +3,7 @@
 import stat
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import random
 
@@ -10,7 +11,9 @@ import msgspec
 import structlog
 
 import openhtc
+from openhtc.agent.account import Parts
 from openhtc.agent.agent import Agent
+from openhtc.agent.attempt import Tools
 from openhtc.agent.capacity import (
     disk_warning,
     has_hyperthreading,
@@ -21,13 +24,18 @@ from openhtc.agent.capacity import (
 from openhtc.agent.forwards import forwards
 from openhtc.agent.images.store import ImageStore
 from openhtc.agent.journal import Journal
+from openhtc.agent.local_queue import LocalQueue
+from openhtc.agent.native.runner import NativeSlots
+from openhtc.agent.native.slot import Common
 from openhtc.agent.outbox import Outbox
+from openhtc.agent.output import OutputReader
 from openhtc.agent.runtimes.choice import choose
 from openhtc.agent.sandbox.forwarder import Forward
 from openhtc.agent.sandbox.mode import Mode, enter
 from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.agent.sandbox.slot import SandboxError
 from openhtc.agent.session import Session
+from openhtc.agent.slots import AnySlots, Slots
 from openhtc.agent.wire import RequestInvalid, ServerAway, ServerRefuses, Wire
 from openhtc.domain.errors import SettingsError
 from openhtc.domain.work import AgentHello, Capacity
@@ -143,11 +151,22 @@ def _work(node: _Node, session: Session, sandbox: Sandbox, outbox: Outbox, stop:
         session=session,
         sandbox=sandbox,
         images=images,
-        runtime=choose(settings.runtime, mode, settings.data_dir),
+        slots=partial(_slots, node, sandbox),
         outbox=outbox,
         stop=stop,
     )
     agent.run()
+
+
+def _slots(node: _Node, sandbox: Sandbox, queue: LocalQueue, parts: Parts, max_cost: int) -> AnySlots:
+    settings, limit = node.settings, node.capacity.vcpus
+    if settings.runtime == "native":
+        images = settings.data_dir / "images"
+        common = Common.make(node.mode, sandbox.shared, images, sandbox.slots_dir / "etc")
+        return NativeSlots(common, sandbox.slots_dir, queue, parts, limit=limit, max_cost=max_cost)
+    runtime = choose(settings.runtime, node.mode, settings.data_dir)
+    tools = Tools(runtime, OutputReader(max_cost, parts.shipper.notice))
+    return Slots(sandbox, queue, parts, tools, limit)
 
 
 def _opened(session: Session, stop: Stop) -> bool:

@@ -1,6 +1,6 @@
-"""Reads the output pipes of all running jobs in one thread and keeps the lines until they are shipped.
+"""The output of running jobs: lines that wait to be shipped, and one thread that reads the pipes they come through.
 
-What is held in memory is bounded: a pipe whose lines were not shipped yet is not read, so the program blocks
+What is held in memory is bounded: output whose lines were not shipped yet is not read, so the program blocks
 when it writes, as it would at a slow terminal.
 """
 
@@ -9,6 +9,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -25,12 +26,14 @@ logger = structlog.get_logger(__name__)
 class JobOutput:
     """The output of one attempt: lines read and not yet taken."""
 
-    def __init__(self, lease: int, batch: int, index: int, floor_ns: int) -> None:
+    def __init__(
+        self, lease: int, batch: int, index: int, floor_ns: int, on_taken: Callable[[], None] | None = None
+    ) -> None:
+        """``on_taken`` is called when lines were shipped: there is room for others."""
         self.lease, self.batch, self.index = lease, batch, index
-        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.reader, False)
-        self.ended = threading.Event()
-        """The pipe is at its end, or is given up; no line comes any more."""
+        self.complete = False
+        """No line comes any more."""
+        self.on_taken = on_taken
         self._stamper = LineStamper(floor_ns)
         self._lines: list[LogLine] = []
         self._cost = 0
@@ -47,17 +50,16 @@ class JobOutput:
     def full(self) -> bool:
         return self._stamper.full
 
-    def close_writer(self) -> None:
-        """To be called when the container has the writing end: only then its end is the end of the output."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-
     def take(self) -> list[LogLine]:
         """The lines since the last take, oldest first."""
         with self._lock:
             lines, self._lines, self._cost = self._lines, [], 0
         return lines
+
+    def taken(self) -> None:
+        """The lines that were taken are shipped."""
+        if self.on_taken is not None:
+            self.on_taken()
 
     def feed(self, data: bytes) -> None:
         self._keep(self._stamper.feed(data, time.time_ns()))
@@ -66,15 +68,37 @@ class JobOutput:
         self._stamper.drop(count)
 
     def finish(self) -> None:
-        if not self.ended.is_set():
+        """The output is at its end."""
+        if not self.complete:
             self._keep(self._stamper.finish(time.time_ns()))
-            self.ended.set()
+            self.complete = True
 
     def _keep(self, lines: list[LogLine]) -> None:
         with self._lock:
             self._lines += lines
             self._cost += cost(lines)
             self.silent = self.silent and not lines
+
+
+class PipeOutput(JobOutput):
+    """Output that comes through a pipe, whose writing end the container gets."""
+
+    def __init__(self, lease: int, batch: int, index: int, floor_ns: int) -> None:
+        super().__init__(lease, batch, index, floor_ns)
+        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.reader, False)
+        self.ended = threading.Event()
+        """The pipe is at its end, or is given up; no line comes any more."""
+
+    def close_writer(self) -> None:
+        """To be called when the container has the writing end: only then its end is the end of the output."""
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+
+    def finish(self) -> None:
+        super().finish()
+        self.ended.set()
 
 
 class OutputReader:
@@ -89,10 +113,10 @@ class OutputReader:
         self._on_lines = on_lines
         self._epoll = select.epoll()
         self._lock = threading.Lock()
-        self._outputs: dict[int, JobOutput] = {}
+        self._outputs: dict[int, PipeOutput] = {}
         self._paused: set[int] = set()
         self._urgent: set[int] = set()
-        self._given_up: list[JobOutput] = []
+        self._given_up: list[PipeOutput] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -113,19 +137,20 @@ class OutputReader:
         os.close(self._null)
         os.close(self._wake)
 
-    def add(self, output: JobOutput) -> None:
+    def add(self, output: PipeOutput) -> None:
+        output.on_taken = partial(self.taken, output)
         with self._lock:
             self._outputs[output.reader] = output
         self._epoll.register(output.reader, select.EPOLLIN)
 
-    def taken(self, output: JobOutput) -> None:
+    def taken(self, output: PipeOutput) -> None:
         """Lines of the output were shipped: read on if it waits for that."""
         with self._lock:
             if output.reader in self._paused and self._outputs.get(output.reader) is output:
                 self._paused.discard(output.reader)
                 self._epoll.register(output.reader, select.EPOLLIN)
 
-    def drain(self, output: JobOutput, timeout: float) -> None:
+    def drain(self, output: PipeOutput, timeout: float) -> None:
         """Every writer has ended: read what the pipe still holds, however much waits for shipping.
 
         After ``timeout`` seconds the output is taken as complete as it is.
@@ -159,7 +184,7 @@ class OutputReader:
         for output in given_up:
             self._end(output)
 
-    def _read(self, output: JobOutput) -> None:
+    def _read(self, output: PipeOutput) -> None:
         try:
             if output.full:
                 data, count = b"", os.splice(output.reader, self._null, DISCARD_BYTES)
@@ -175,7 +200,7 @@ class OutputReader:
         elif data:
             self._on_lines(output, self._pause_if_much(output))
 
-    def _pause_if_much(self, output: JobOutput) -> bool:
+    def _pause_if_much(self, output: PipeOutput) -> bool:
         with self._lock:
             much = output.cost > self._max_cost and output.reader not in self._urgent
             if much:
@@ -183,7 +208,7 @@ class OutputReader:
                 self._epoll.unregister(output.reader)
         return much
 
-    def _end(self, output: JobOutput) -> None:
+    def _end(self, output: PipeOutput) -> None:
         with self._lock:
             if self._outputs.pop(output.reader, None) is None:
                 return

@@ -7,7 +7,7 @@ from openhtc.domain.work import Capacity
 
 AHEAD_SECONDS = 1.0
 """Work that waits here should take about this long; jobs that last longer are not stocked."""
-MAX_AHEAD_PER_SLOT = 64
+MAX_AHEAD_PER_SLOT = 256
 MAX_JOBS_PER_LEASE = 500
 
 
@@ -65,6 +65,10 @@ class JobSeconds:
 
     def __init__(self) -> None:
         self._average: float | None = None
+
+    @property
+    def average(self) -> float | None:
+        return self._average
 
     def ended(self, seconds: float) -> None:
         self._average = seconds if self._average is None else self._average * 0.9 + seconds * 0.1

@@ -11,7 +11,7 @@ from openhtc.agent.counts import Counts
 from openhtc.agent.journal import Entry
 from openhtc.agent.log_store import LogStore, StoreAway
 from openhtc.agent.outbox import Outbox
-from openhtc.agent.output import JobOutput, OutputReader
+from openhtc.agent.output import JobOutput
 from openhtc.domain.logs import LogLine, pack_lines
 from openhtc.domain.work import JobReport, LogChunk
 
@@ -24,7 +24,7 @@ SHIP_COST = 1024 * 1024
 OBJECT_COST = 16 * 1024 * 1024
 """Not much more than this goes into one object."""
 BACKLOG_COST = 64 * 1024 * 1024
-"""When ended jobs hold more than this, no further job ends: its slot waits."""
+"""When ended jobs hold more than this, no further job begins."""
 MAX_PAUSE = 5.0
 
 logger = structlog.get_logger(__name__)
@@ -44,7 +44,6 @@ class Shipper:
 
     def __init__(self, store: LogStore, outbox: Outbox, counts: Counts) -> None:
         self._store, self._outbox, self._counts = store, outbox, counts
-        self._reader: OutputReader | None = None
         self._changed = threading.Condition()
         self._fresh: dict[JobOutput, None] = {}
         self._ends: dict[JobOutput, JobReport] = {}
@@ -53,8 +52,7 @@ class Shipper:
         self._give_up_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
-    def start(self, reader: OutputReader) -> None:
-        self._reader = reader
+    def start(self) -> None:
         self._thread.start()
 
     def end_within(self, seconds: float) -> None:
@@ -73,14 +71,23 @@ class Shipper:
             self._fresh[output] = None
             self._set_due(0.0 if blocked or output.cost >= SHIP_COST else SHIP_SECONDS)
 
+    @property
+    def is_full(self) -> bool:
+        """So much is waiting to be written that no further job should begin."""
+        return self._ended_cost > BACKLOG_COST
+
+    def wait_room(self) -> None:
+        """Block while too much is waiting to be written."""
+        with self._changed:
+            while self.is_full and self._give_up_at is None:
+                self._changed.wait()
+
     def finish(self, output: JobOutput, end: JobReport) -> None:
-        """The job has ended and its output too. Blocks while too much is waiting to be written."""
+        """The job has ended and its output too. Returns at once."""
         if output.silent:
             self._outbox.put_end(end)
             return
         with self._changed:
-            while self._ended_cost > BACKLOG_COST and self._give_up_at is None:
-                self._changed.wait()
             self._ends[output] = end
             self._ended_cost += output.cost
             self._set_due(END_SECONDS)
@@ -132,9 +139,8 @@ class Shipper:
     def _ship(self, load: _Load) -> None:
         chunks = self._write(load.runs) if load.runs else []
         self._outbox.put([*(Entry(chunk=chunk) for chunk in chunks), *(Entry(end=end) for end in load.ends)])
-        assert self._reader is not None
         for output, _ in load.runs:
-            self._reader.taken(output)
+            output.taken()
         with self._changed:
             self._ended_cost -= load.ended_cost
             self._changed.notify_all()

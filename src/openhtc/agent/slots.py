@@ -2,10 +2,12 @@
 
 import threading
 import time
+from typing import Protocol
 
 import structlog
 
-from openhtc.agent.attempt import Parts, run_attempt
+from openhtc.agent.account import Parts
+from openhtc.agent.attempt import Tools, run_attempt
 from openhtc.agent.held import HeldJob
 from openhtc.agent.local_queue import LocalQueue
 from openhtc.agent.sandbox.sandbox import Sandbox
@@ -15,13 +17,28 @@ from openhtc.domain.enums import Outcome
 logger = structlog.get_logger(__name__)
 
 
+class AnySlots(Protocol):
+    """What takes jobs from the queue and runs them."""
+
+    def grow(self) -> None:
+        """There is work. Called from one thread only, after each lease."""
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end of all work after the queue was closed; False when something still runs."""
+
+    def close(self) -> None:
+        """Called once, last of all. What still runs ends with this process."""
+
+
 class Slots:
     """Grows with the work up to ``limit`` threads. They live until the queue is closed: containers die with
     the thread that started them.
     """
 
-    def __init__(self, sandbox: Sandbox, queue: LocalQueue, parts: Parts, limit: int) -> None:
-        self._sandbox, self._queue, self._parts, self._limit = sandbox, queue, parts, limit
+    def __init__(self, sandbox: Sandbox, queue: LocalQueue, parts: Parts, tools: Tools, limit: int) -> None:
+        self._sandbox, self._queue, self._parts, self._tools = sandbox, queue, parts, tools
+        self._limit = limit
+        tools.reader.start()
         self._threads: list[threading.Thread] = []
 
     def grow(self) -> None:
@@ -41,6 +58,9 @@ class Slots:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def close(self) -> None:
+        self._tools.reader.close()
+
     def _run(self, number: int) -> None:
         generation = 0
         slot = self._sandbox.slot(f"{number}")
@@ -56,7 +76,7 @@ class Slots:
     def _attempt(self, slot: Slot, job: HeldJob) -> bool:
         """Run one job; False when the slot cannot be used again."""
         try:
-            run_attempt(self._parts, slot, job)
+            run_attempt(self._parts, self._tools, slot, job)
         except SandboxError as error:
             logger.error("slot_unusable", lease=job.lease.lease, error=str(error))
             return False

@@ -28,7 +28,7 @@ def up(
     memory_mib: Annotated[
         int | None, typer.Option(min=1, help="Memory for jobs in MiB; default: 80 %.")
     ] = None,
-    runtime: Annotated[RuntimeName, typer.Option(help="What starts containers.")] = "bubblewrap",
+    runtime: Annotated[RuntimeName, typer.Option(help="What starts containers.")] = "native",
     network: Annotated[
         NetworkName, typer.Option(help="What jobs reach: the outside too, or only the service.")
     ] = "outside",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-RuntimeName = Literal["bubblewrap", "runc", "crun"]
+RuntimeName = Literal["native", "bubblewrap", "runc", "crun"]
 NetworkName = Literal["outside", "services"]
 
 
@@ -16,5 +16,5 @@ class UpOptions:
     port: int | None = None
     vcpus: int | None = None
     memory_mib: int | None = None
-    runtime: RuntimeName = "bubblewrap"
+    runtime: RuntimeName = "native"
     network: NetworkName = "outside"

@@ -23,7 +23,8 @@ PACKAGES = {
 }
 
 
-RUNTIME_PROGRAMS = {"bubblewrap": "bwrap", "crun": "crun", "runc": "runc"}
+RUNTIME_PROGRAMS = {"native": (), "bubblewrap": ("bwrap",), "crun": ("crun",), "runc": ("runc",)}
+"""What an agent with each runtime needs from the system."""
 
 
 def find_program(name: str) -> Path:

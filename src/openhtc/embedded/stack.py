@@ -130,7 +130,7 @@ def require_programs(options: UpOptions) -> None:
     """
     find_postgres()
     find_weed()
-    for name in ("setpriv", "unshare", "docker-registry", RUNTIME_PROGRAMS[options.runtime]):
+    for name in ("setpriv", "unshare", "docker-registry", *RUNTIME_PROGRAMS[options.runtime]):
         find_program(name)
 
 

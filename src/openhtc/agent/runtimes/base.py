@@ -62,13 +62,17 @@ class Exit:
     """Set when the runtime itself failed for a reason that is not the job's."""
 
 
-class Container(Protocol):
+class Stoppable(Protocol):
+    """What runs, for those who may have to end it."""
+
     def signal(self, number: int) -> None:
         """Signal the main process; nothing happens when it has ended."""
 
     def kill(self) -> None:
         """SIGKILL every process of the container; idempotent."""
 
+
+class Container(Stoppable, Protocol):
     def wait(self, timeout: float | None = None) -> Exit | None:
         """The end of the main process, None when it still runs after timeout seconds.
 

@@ -30,10 +30,11 @@ _PT_INTERP = 3
 
 def why_not(spec: ContainerSpec, root: int, ids: IdMap) -> str | None:
     """A sentence for the user, or None when nothing speaks against it. ``root``: descriptor of spec.rootfs."""
-    return _bad_words(spec) or _bad_directory(spec, root) or _bad_program(spec, root, ids)
+    return bad_words(spec) or bad_directory(spec, root) or bad_program(spec, root, ids)
 
 
-def _bad_words(spec: ContainerSpec) -> str | None:
+def bad_words(spec: ContainerSpec) -> str | None:
+    """What the kernel could never take, whatever is in the image."""
     if not spec.args or not spec.args[0]:
         return "cannot start: the command is empty"
     for word in (*spec.args, *(f"{name}={value}" for name, value in spec.env), spec.cwd, spec.name):
@@ -54,7 +55,8 @@ def _bad_words(spec: ContainerSpec) -> str | None:
     return None
 
 
-def _bad_directory(spec: ContainerSpec, root: int) -> str | None:
+def bad_directory(spec: ContainerSpec, root: int) -> str | None:
+    """Why the working directory cannot be entered."""
     try:
         fd = linux.open_in_root(root, spec.cwd, os.O_PATH | os.O_DIRECTORY)
     except NotADirectoryError:
@@ -72,7 +74,8 @@ def _bad_directory(spec: ContainerSpec, root: int) -> str | None:
     return None
 
 
-def _bad_program(spec: ContainerSpec, root: int, ids: IdMap) -> str | None:
+def bad_program(spec: ContainerSpec, root: int, ids: IdMap) -> str | None:
+    """Why the program cannot be executed."""
     name = spec.args[0]
     found: str | None = None
     for path in _candidates(name, spec):

@@ -4,6 +4,7 @@ All groups of an agent lie below one directory named after its data directory, s
 started again finds, kills and removes what a killed predecessor left.
 """
 
+import contextlib
 import hashlib
 import os
 import time
@@ -91,6 +92,12 @@ class Cgroup(ABC):
         kill(pids)
 
     @abstractmethod
+    def meters(self) -> dict[str, int]:
+        """Descriptors, the caller's to close, of the files that count CPU time ("cpu"), the peak of memory ("peak", to
+        be set back by a write where the kernel can do that) and OOM kills ("ooms"); one that there is not is left out.
+        """
+
+    @abstractmethod
     def _write_limits(self, limits: Limits) -> None: ...
 
     @abstractmethod
@@ -150,6 +157,15 @@ def pids_in(files: Iterable[Path]) -> set[int]:
         except FileNotFoundError:
             continue
     return found - {0}  # 0 is a process of another pid namespace: not ours to name
+
+
+def open_meters(files: dict[str, tuple[Path, int]]) -> dict[str, int]:
+    """Descriptors of those files that can be opened with their flags."""
+    opened: dict[str, int] = {}
+    for name, (path, flags) in files.items():
+        with contextlib.suppress(OSError):
+            opened[name] = os.open(path, flags)
+    return opened
 
 
 def remove(directory: Path, timeout: float = 5.0) -> None:

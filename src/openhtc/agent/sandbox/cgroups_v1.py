@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from openhtc.agent.sandbox.cgroups import CPU_PERIOD_US, Cgroup, CgroupTree, Counters, Limits
+from openhtc.agent.sandbox.cgroups import CPU_PERIOD_US, Cgroup, CgroupTree, Counters, Limits, open_meters
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "freezer")
 _NEEDED = ("memory", "cpu", "cpuacct", "pids")
@@ -18,6 +18,15 @@ class CgroupV1(Cgroup):
         self._cpuacct, self._pids_max = places["cpuacct"], places["pids"] / "pids.max"
         super().__init__(tuple(dict.fromkeys(places.values())))
         self._counts_swap = (self._memory / "memory.memsw.limit_in_bytes").exists()
+
+    def meters(self) -> dict[str, int]:
+        return open_meters(
+            {
+                "cpu": (self._cpuacct / "cpuacct.usage", os.O_RDONLY),
+                "peak": (self._memory / "memory.max_usage_in_bytes", os.O_RDWR),
+                "ooms": (self._memory / "memory.oom_control", os.O_RDONLY),
+            }
+        )
 
     def _write_limits(self, limits: Limits) -> None:
         (self._cpu / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))

@@ -8,7 +8,15 @@ import contextlib
 import os
 from pathlib import Path
 
-from openhtc.agent.sandbox.cgroups import CPU_PERIOD_US, Cgroup, CgroupTree, Counters, Limits, pids_in
+from openhtc.agent.sandbox.cgroups import (
+    CPU_PERIOD_US,
+    Cgroup,
+    CgroupTree,
+    Counters,
+    Limits,
+    open_meters,
+    pids_in,
+)
 
 _NEEDED = frozenset({"memory", "cpu", "pids"})
 _MOUNT = Path("/sys/fs/cgroup")
@@ -20,6 +28,16 @@ class CgroupV2(Cgroup):
         self._directory = directory
         self._peak_known = 0
         super().__init__((directory,))
+
+    def meters(self) -> dict[str, int]:
+        peak = self._directory / "memory.peak"
+        return open_meters(
+            {
+                "cpu": (self._directory / "cpu.stat", os.O_RDONLY),
+                "peak": (peak, os.O_RDWR if os.access(peak, os.W_OK) else os.O_RDONLY),
+                "ooms": (self._directory / "memory.events", os.O_RDONLY),
+            }
+        )
 
     def _write_limits(self, limits: Limits) -> None:
         self._write("cpu.max", f"{int(limits.vcpus * CPU_PERIOD_US)} {CPU_PERIOD_US}")

@@ -21,16 +21,17 @@ class Sandbox:
     """Open it once, after mode.enter(). slot() is thread-safe.
 
     ``missing``: what cannot be enforced here, one short sentence each (AgentHello.limits_missing).
+    ``shared``: what its slots share. ``slots_dir``: where they have their directories.
     ``disk_enforced``: False when the caller has to ask Slot.disk_full() while a job runs.
     """
 
     def __init__(self, mode: Mode, data_dir: Path, *, forwards: list[Forward], outside: bool = True) -> None:
         """Kills and removes what a killed predecessor with the same ``data_dir`` left."""
         self.missing: list[str] = []
-        self._slots_dir = data_dir / "slots"
+        self.slots_dir = data_dir / "slots"
         self._clear_directory(data_dir)
         self._cgroups = self._find_cgroups(data_dir)
-        self.disk_enforced = mode.privileged and loop_works(self._slots_dir / "trial")
+        self.disk_enforced = mode.privileged and loop_works(self.slots_dir / "trial")
         if not self.disk_enforced:
             self.missing.append("disk limit is checked once a second, not enforced by the kernel")
         reaches_outside = outside and self._outside_works()
@@ -39,7 +40,7 @@ class Sandbox:
         )
         etc = {"resolv.conf": resolver.encode(), "hosts": _HOSTS}
         self._forwarder = Forwarder()
-        self._shared = Shared(
+        self.shared = Shared(
             ids=mode.ids,
             cgroups=self._cgroups,
             disk_enforced=self.disk_enforced,
@@ -51,23 +52,23 @@ class Sandbox:
 
     def slot(self, name: str) -> Slot:
         """A slot with a short name of its own, e.g. "0"; costs nothing until prepare()."""
-        directory = self._slots_dir / name
+        directory = self.slots_dir / name
         directory.mkdir(mode=0o711, exist_ok=True)
-        return Slot(self._shared, name, directory)
+        return Slot(self.shared, name, directory)
 
     def close(self) -> None:
         """Remove everything that is shared. All slots must be closed."""
         self._forwarder.close()
         if self._cgroups is not None:
             self._cgroups.close()
-        discard_tree(self._slots_dir)
+        discard_tree(self.slots_dir)
 
     def _clear_directory(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
-        if self._slots_dir.exists():
-            remove_tree(self._slots_dir)
-        self._slots_dir.mkdir(mode=0o711)
-        self._slots_dir.chmod(0o711)
+        if self.slots_dir.exists():
+            remove_tree(self.slots_dir)
+        self.slots_dir.mkdir(mode=0o711)
+        self.slots_dir.chmod(0o711)
 
     def _find_cgroups(self, data_dir: Path) -> cgroups.CgroupTree | None:
         name = cgroups.scope(data_dir)

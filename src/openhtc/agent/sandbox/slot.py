@@ -168,15 +168,25 @@ class Slot:
         if self._cgroup is None and shared.cgroups is not None:
             self._cgroup = shared.cgroups.group(self.name)
         if self._scratch is None:
-            kind = LoopScratch if shared.disk_enforced else PlainScratch
-            self._scratch = kind(self._directory / "scratch")
+            self._scratch = new_scratch(shared, self._directory)
         if self._rootfs is None:
             self._rootfs = RootFs(self._directory / "root", shared.ids, shared.etc)
         if self._network is None:
-            network = Network(self.name, shared.forwards, shared.forwarder, outside=shared.outside)
-            network.open()
-            self._network = network
+            self._network = new_network(shared, self.name)
         return self._rootfs, self._scratch
+
+
+def new_scratch(shared: Shared, directory: Path) -> Scratch:
+    """The disk of a slot; ``directory`` is the slot's own."""
+    kind = LoopScratch if shared.disk_enforced else PlainScratch
+    return kind(directory / "scratch")
+
+
+def new_network(shared: Shared, slot: str) -> Network:
+    """An open network of its own for a slot. Raises OSError."""
+    network = Network(slot, shared.forwards, shared.forwarder, outside=shared.outside)
+    network.open()
+    return network
 
 
 def _make_workdir(rootfs: RootFs, path: str, identity: Identity) -> None:

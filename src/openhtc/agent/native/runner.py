@@ -1,0 +1,434 @@
+"""Runs jobs in native slots: one thread tells every slot's program what to run and hears what became of it.
+
+Short jobs are lined up in the program, behind the one that runs, so that a slot never waits for this thread. What may
+take long (pulling an image, making a disk) is done by other threads, and its result comes back as an event.
+"""
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from openhtc.agent.account import Parts, acquire, not_possible, report, stopped, without_image
+from openhtc.agent.held import HeldJob
+from openhtc.agent.images.errors import ImageError
+from openhtc.agent.images.store import Image
+from openhtc.agent.journal import Entry
+from openhtc.agent.local_queue import LocalQueue
+from openhtc.agent.native import frames, program
+from openhtc.agent.native.frames import Ended, Kind, Stage
+from openhtc.agent.native.orders import CannotStart, Orders
+from openhtc.agent.native.place import Place
+from openhtc.agent.native.run import Run, lost, usage_of, verdict_on
+from openhtc.agent.native.slot import Common, NativeSlot
+from openhtc.agent.output import JobOutput
+from openhtc.agent.sandbox.slot import SandboxError
+from openhtc.agent.verdict import Verdict
+from openhtc.domain.enums import Outcome
+from openhtc.domain.work import JobReport
+
+CHECK_SECONDS = 0.1
+"""How often limits of time are looked at."""
+RECALL_SECONDS = 0.3
+"""A job that was lined up behind one that goes on for so long may begin elsewhere."""
+DISK_SECONDS = 1.0
+RECEIVE_BYTES = 256 * 1024
+DEATH_SECONDS = 30.0
+"""A container that was killed is waited for so long."""
+
+logger = structlog.get_logger(__name__)
+
+
+class NativeSlots:
+    """Grows with the work up to ``limit`` slots. Its thread lives until the queue is closed and nothing runs."""
+
+    def __init__(
+        self, common: Common, directory: Path, queue: LocalQueue, parts: Parts, *, limit: int, max_cost: int
+    ) -> None:
+        """``directory``: of the slots; ``max_cost``: bytes of one job's output that may wait to be shipped."""
+        self._common, self._directory, self._queue, self._parts = common, directory, queue, parts
+        self._limit, self._max_cost = limit, max_cost
+        self._orders = Orders()
+        self._places: list[Place] = []
+        self._by_descriptor: dict[int, Place] = {}
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._ends: list[Entry] = []
+        self._check_at = self._disk_at = 0.0
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="slots", daemon=True)
+        queue.watch(self._awake)
+
+    def grow(self) -> None:
+        """There is work. Called from one thread only, after each lease."""
+        if not self._thread.is_alive() and not self._queue.is_closed:
+            self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end after the queue was closed; False when something still runs."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Nothing is left to do: the slots went when the thread ended."""
+
+    def _awake(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _later(self, what: Callable[[], None]) -> None:
+        """From any thread: have it done by ours."""
+        self._inbox.append(what)
+        self._awake()
+
+    def _aside(self, what: Callable[[], None]) -> None:
+        threading.Thread(target=what, name="slot-preparation", daemon=True).start()
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not (self._queue.is_closed and all(place.is_idle for place in self._places)):
+            for descriptor, events in self._epoll.poll(CHECK_SECONDS, 64):
+                self._serve(descriptor, events)
+            while self._inbox:
+                self._inbox.popleft()()
+            self._check_times()
+            self._fill()
+            self._tell_ends()
+        for place in self._places:
+            self._stop_listening(place)
+            place.slot.close()
+
+    def _serve(self, descriptor: int, events: int) -> None:
+        place = self._by_descriptor.get(descriptor)
+        if place is None:
+            if descriptor == self._wake:
+                os.eventfd_read(self._wake)
+            return
+        if events & select.EPOLLOUT and place.slot.flush():
+            self._listen(place)
+        if events & ~select.EPOLLOUT == 0:
+            return
+        data = place.slot.receive(RECEIVE_BYTES)
+        if data == b"":
+            self._program_ended(place)
+        elif data is not None:
+            for kind, lease, payload in place.reader.feed(data):
+                self._hear(place, kind, lease, payload)
+
+    def _hear(self, place: Place, kind: int, lease: int, payload: bytes) -> None:
+        run = place.find(lease)
+        if run is None:
+            logger.error("slot_confused", slot=place.slot.name, kind=kind, lease=lease)
+        elif kind == Kind.ENDED:
+            self._ended(place, run, frames.ended(payload))
+        elif kind == Kind.OUTPUT:
+            self._add_output(place, run, payload)
+        elif kind == Kind.STARTED:
+            job = run.job.lease
+            run.told_started = True
+            self._parts.counts.started()
+            start = frames.started_us(payload)
+            self._parts.outbox.started(JobReport(job.lease, job.batch, job.index, started_at=start))
+
+    # -- from queue to slot --------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        if self._parts.shipper.is_full:
+            return
+        while (place := self._free_place()) is not None and (job := self._queue.take_now()) is not None:
+            if place not in self._places:
+                self._places.append(place)
+            if place.serves(job):
+                self._send(place, job)
+            else:
+                self._prepare(place, job)
+        ahead = self._queue.lined_up_per_slot()
+        for place in self._places:
+            while 0 < len(place.runs) <= ahead and not place.busy:
+                last = place.runs[-1].job
+                successor = self._queue.line_up(last)
+                if successor is None:
+                    break
+                self._send(place, successor)
+
+    def _free_place(self) -> Place | None:
+        for place in self._places:
+            if place.is_idle:
+                return place
+        if len(self._places) == self._limit:
+            return None
+        return self._new_place(len(self._places), 0)
+
+    def _new_place(self, number: int, generation: int) -> Place:
+        name = f"{number}g{generation}" if generation else f"{number}"
+        directory = self._directory / name
+        directory.mkdir(mode=0o711, exist_ok=True)
+        return Place(NativeSlot(self._common, name, directory), number, generation)
+
+    def _prepare(self, place: Place, job: HeldJob) -> None:
+        """Have the slot made fit for the job, and the image brought, by another thread."""
+        place.busy = True
+        self._stop_listening(place)
+
+        def work() -> None:
+            image: Image | None = None
+            try:
+                image = acquire(self._parts.images, job)
+                place.slot.fit(job.work.needs)
+            except ImageError as error:
+                verdict = without_image(job, error)
+                self._later(lambda: self._not_prepared(place, job, verdict, broken=False))
+            except (SandboxError, OSError) as error:
+                if image is not None:
+                    self._parts.images.release(image)
+                verdict = not_possible(error)
+                logger.error("attempt_not_possible", lease=job.lease.lease, error=str(error))
+                self._later(lambda: self._not_prepared(place, job, verdict, broken=True))
+            else:
+                self._later(lambda: self._prepared(place, job, image))
+
+        self._aside(work)
+
+    def _prepared(self, place: Place, job: HeldJob, image: Image) -> None:
+        place.busy = False
+        self._adopt(place, image)
+        self._listen(place)
+        if job.cause is None:
+            self._send(place, job)
+        else:
+            self._queue.done(job)
+            self._tell(job, None, stopped(job), None)
+
+    def _not_prepared(self, place: Place, job: HeldJob, verdict: Verdict, *, broken: bool) -> None:
+        place.busy = False
+        self._queue.done(job)
+        self._tell(job, None, verdict, None)
+        if broken:
+            self._replace(place)
+        else:
+            self._listen(place)
+
+    def _adopt(self, place: Place, image: Image | None) -> None:
+        """The slot's root stands on its image as long as the slot has it."""
+        if place.image is not None:
+            self._parts.images.release(place.image)
+        place.image = image
+
+    def _send(self, place: Place, job: HeldJob) -> None:
+        assert place.image is not None
+        first = not place.runs
+        try:
+            frame = self._orders.request(job, place.image)
+        except (CannotStart, ImageError) as error:
+            self._leave(job, begun=first)
+            self._tell(job, None, Verdict(Outcome.CANNOT_START, 127, str(error), ran=False), None)
+            return
+        run = Run(job, place.slot)
+        place.runs.append(run)
+        if first:
+            run.begin()
+        if not place.slot.send(frame):
+            self._listen(place, waits=True)
+        job.attach(run)
+
+    def _leave(self, job: HeldJob, *, begun: bool) -> None:
+        if begun:
+            self._queue.done(job)
+        else:
+            self._queue.leave_line(job)
+
+    # -- what became of it ---------------------------------------------------------------------------
+
+    def _add_output(self, place: Place, run: Run, data: bytes) -> None:
+        output = run.output
+        if output is None:
+            lease = run.job.lease
+            output = run.output = JobOutput(
+                lease.lease,
+                lease.batch,
+                lease.index,
+                lease.log_floor_ns,
+                on_taken=lambda: self._later(lambda: self._listen(place)),
+            )
+        output.feed(data)
+        much = output.cost > self._max_cost
+        if much:
+            self._listen(place, reads=False)
+        self._parts.shipper.notice(output, much)
+
+    def _ended(self, place: Place, run: Run, ended: Ended) -> None:
+        job, began = run.job, ended.stage is not Stage.NOT_BEGUN
+        self._take_out(place, run)
+        if not began:
+            self._begin_elsewhere(job)
+            return
+        assert place.image is not None
+        if not run.told_started:
+            self._parts.counts.started()
+        spec = self._orders.spec(job, place.image)
+        self._tell(job, run.output, verdict_on(job, ended, spec, self._common.shared.ids), ended)
+
+    def _take_out(self, place: Place, run: Run) -> None:
+        """The run is over, or does not begin here; the next one in the line has begun."""
+        job, first = run.job, run is place.runs[0]
+        place.runs.remove(run)
+        job.detach()
+        if not first:
+            self._queue.leave_line(job)
+        elif place.runs:
+            self._queue.replace(job, place.runs[0].job)
+            place.runs[0].begin()
+        else:
+            place.slot.drop_connections()
+            self._queue.done(job)
+
+    def _begin_elsewhere(self, job: HeldJob) -> None:
+        if job.cause is not None:
+            self._tell(job, None, stopped(job), None)
+        elif not self._queue.requeue(job):
+            self._tell(job, None, Verdict(Outcome.HANDED_BACK, reason="not started on this node"), None)
+
+    def _tell(self, job: HeldJob, output: JobOutput | None, verdict: Verdict, ended: Ended | None) -> None:
+        """Hand the end over, behind the last line of output. Nothing is told of a lease that is gone."""
+        self._parts.counts.ended(verdict.outcome)
+        if output is not None:
+            output.finish()
+        if job.gone:
+            return
+        job.told = True
+        end = report(
+            job,
+            verdict,
+            started_us=ended.started_us if ended is not None else None,
+            ended_us=ended.ended_us if ended is not None else None,
+            usage=usage_of(ended) if ended is not None else None,
+        )
+        if output is None or output.silent:
+            self._ends.append(Entry(end=end))
+        else:
+            self._parts.shipper.finish(output, end)
+
+    def _tell_ends(self) -> None:
+        if self._ends:
+            ends, self._ends = self._ends, []
+            self._parts.outbox.put(ends)
+
+    # -- what goes wrong -------------------------------------------------------------------------------
+
+    def _program_ended(self, place: Place) -> None:
+        """By itself, because the disk could not be emptied quickly; or it failed, and the job with it."""
+        self._stop_listening(place)
+        code = place.slot.program_ended()
+        runs = list(place.runs)
+        for run in runs:
+            self._take_out(place, run)
+        for run in reversed(runs):
+            if run is not runs[0] or code == program.DISK_NOT_EMPTIED:
+                self._begin_elsewhere(run.job)
+            else:
+                reason = f"the program of the slot ended with {code}"
+                logger.error("slot_program_ended", slot=place.slot.name, lease=run.lease, code=code)
+                self._tell(run.job, run.output, lost(run.job, place.slot.oom_kills(), reason), None)
+        place.busy = True
+
+        def work() -> None:
+            try:
+                place.slot.restart()
+            except (SandboxError, OSError) as error:
+                logger.error("slot_unusable", slot=place.slot.name, error=str(error))
+                self._later(lambda: self._replace(place))
+            else:
+                self._later(lambda: self._restarted(place))
+
+        self._aside(work)
+
+    def _restarted(self, place: Place) -> None:
+        place.busy = False
+        place.reader = frames.Reader()
+        self._adopt(place, None)
+
+    def _replace(self, place: Place) -> None:
+        """A slot that is broken is given up, and another one takes its place."""
+        self._stop_listening(place)
+        self._adopt(place, None)
+        self._places[self._places.index(place)] = self._new_place(place.number, place.generation + 1)
+
+        def work() -> None:
+            try:
+                place.slot.close()
+            except (SandboxError, OSError) as error:
+                logger.error("slot_not_closed", slot=place.slot.name, error=str(error))
+
+        self._aside(work)
+
+    # -- time ----------------------------------------------------------------------------------------
+
+    def _check_times(self) -> None:
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        self._check_at = now + CHECK_SECONDS
+        for place in self._places:
+            if place.runs:
+                self._check_first(place, place.runs[0], now)
+            for run in list(place.runs)[1:]:
+                late = now - (place.runs[0].began or now) > RECALL_SECONDS
+                if not run.recalled and (late or self._queue.is_closed):
+                    run.recalled = True
+                    place.slot.send(frames.recall(run.lease))
+        if self._parts.watch_disk and now >= self._disk_at:
+            self._disk_at = now + DISK_SECONDS
+            self._watch_disks()
+
+    def _check_first(self, place: Place, run: Run, now: float) -> None:
+        if now >= run.deadline and run.job.cause is None:
+            run.job.stop(Outcome.TIMED_OUT)
+        run.job.kill_if_due()
+        if run.killed_at is not None and now - run.killed_at > DEATH_SECONDS:
+            logger.error("container_does_not_die", slot=place.slot.name, lease=run.lease)
+            place.slot.kill_program()
+
+    def _watch_disks(self) -> None:
+        """The kernel does not hold jobs to their disk here. A look may take long, so others do it."""
+        for place in self._places:
+            if place.runs and not place.watched:
+                place.watched = True
+                self._aside(partial(self._watch_disk, place, place.runs[0].job))
+
+    def _watch_disk(self, place: Place, job: HeldJob) -> None:
+        try:
+            if place.slot.disk_full() and job.cause is None and place.runs and place.runs[0].job is job:
+                job.stop(Outcome.DISK_FULL, grace=0.0)
+        except OSError as error:
+            logger.warning("disk_not_measured", slot=place.slot.name, error=str(error))
+        finally:
+            place.watched = False
+
+    # -- the programs' sockets -------------------------------------------------------------------------
+
+    def _listen(self, place: Place, *, reads: bool = True, waits: bool = False) -> None:
+        """Watch the socket for what comes (``reads``), and for room where something waits to be sent."""
+        descriptor = place.slot.fileno()
+        if descriptor < 0:
+            return
+        events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if waits else 0)
+        if place.descriptor < 0:
+            place.descriptor = descriptor
+            self._by_descriptor[descriptor] = place
+            self._epoll.register(descriptor, events)
+        else:
+            self._epoll.modify(descriptor, events)
+
+    def _stop_listening(self, place: Place) -> None:
+        if place.descriptor >= 0:
+            self._epoll.unregister(place.descriptor)
+            del self._by_descriptor[place.descriptor]
+            place.descriptor = -1
