@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from openhtc.agent.sandbox.mode import Mode, close_to_children, detect
 from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.agent.sandbox.slot import Collected, Slot
 from openhtc.domain.work import Capacity
+
+sys.path.insert(0, str(Path(__file__).parent))
+from native_bench import OneByOne  # noqa: E402
 
 DEADLINE_SECONDS = 60.0
 ENV = (("PATH", "/bin"),)
@@ -87,8 +91,12 @@ def sandbox(area: Path, mode: Mode) -> Iterator[Sandbox]:
     box.close()
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "runc"])
-def runtime(request: pytest.FixtureRequest, area: Path, mode: Mode) -> Iterator[Runtime]:
+@pytest.fixture(scope="module", params=["native", "bubblewrap", "runc"])
+def runtime(request: pytest.FixtureRequest, area: Path, mode: Mode) -> Iterator[Runtime | None]:
+    """None stands for the native one, whose slots start their containers themselves."""
+    if request.param == "native":
+        yield None
+        return
     program = {"bubblewrap": "bwrap"}.get(request.param, request.param)
     if shutil.which(program) is None:
         pytest.skip(f"the program {program} is missing")
@@ -107,9 +115,11 @@ class Ran:
 class Workbench:
     """A slot and a runtime: start one container, or run it to its end."""
 
-    def __init__(self, slot: Slot, runtime: Runtime, image: Image, directory: Path) -> None:
+    def __init__(
+        self, slot: Slot | OneByOne, runtime: Runtime | OneByOne, image: Image, directory: Path, name: str
+    ) -> None:
         self.slot, self.runtime, self.image = slot, runtime, image
-        self.output = directory / f"output-{slot.name}"
+        self.output = directory / f"output-{name}"
         self._file: int | None = None
 
     def start(
@@ -148,15 +158,30 @@ class Workbench:
         return self.run("sh", "-c", script, **wishes)
 
 
+SlotMaker = Callable[[Sandbox, str], tuple[Slot | OneByOne, Runtime | OneByOne]]
+
+
+@pytest.fixture
+def slot_maker(runtime: Runtime | None, mode: Mode, area: Path) -> SlotMaker:
+    def make(sandbox: Sandbox, name: str) -> tuple[Slot | OneByOne, Runtime | OneByOne]:
+        if runtime is not None:
+            return sandbox.slot(name), runtime
+        slot = OneByOne(mode, sandbox, area, name)
+        return slot, slot
+
+    return make
+
+
 @pytest.fixture
 def bench_maker(
-    runtime: Runtime, sandbox: Sandbox, image: Image, tmp_path: Path
+    slot_maker: SlotMaker, sandbox: Sandbox, image: Image, tmp_path: Path
 ) -> Iterator[Callable[[str], Workbench]]:
-    slots: list[Slot] = []
+    slots: list[Slot | OneByOne] = []
 
     def make(name: str) -> Workbench:
-        slots.append(sandbox.slot(name))
-        return Workbench(slots[-1], runtime, image, tmp_path)
+        slot, starter = slot_maker(sandbox, name)
+        slots.append(slot)
+        return Workbench(slot, starter, image, tmp_path, name)
 
     yield make
     for slot in slots:

@@ -22,7 +22,12 @@ from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.domain.work import Capacity
 area, rootfs, name, outside = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == "outside"
 box = Sandbox(found, area / "death", forwards=[], outside=outside)
-runtime, slot = choose(name, found, area / "death"), box.slot("0")
+if name == "native":
+    sys.path.insert(0, sys.argv[5])
+    from native_bench import OneByOne
+    runtime = slot = OneByOne(found, box, area, "0")
+else:
+    runtime, slot = choose(name, found, area / "death"), box.slot("0")
 who = Identity(0, 0, (), "/")
 slot.prepare(Image("sha256:0", rootfs, ImageConfig(), 0), Capacity(1, 64, 1), who)
 script = "(trap '' TERM HUP; setsid sleep 5432 &); echo ready; sleep 5432"
@@ -33,7 +38,8 @@ container.wait(None)
 
 
 def _start(area: Path, image, name: str, outside: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROGRAM, str(area), str(image.rootfs), name, outside]
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", PROGRAM, str(area), str(image.rootfs), name, outside, here]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert agent.stdout is not None
     assert any(line == "ready\n" for line in agent.stdout), "the agent ended before its job said anything"
@@ -54,9 +60,10 @@ def _left() -> list[str]:
     return found
 
 
-def test_containers_die_with_a_killed_agent(image, area, until):
+@pytest.mark.parametrize("name", ["native", "bubblewrap"])
+def test_containers_die_with_a_killed_agent(image, area, until, name):
     before = set(_left())
-    agent = _start(area, image, "bubblewrap", "outside")
+    agent = _start(area, image, name, "outside")
     assert set(_left()) - before
     agent.kill()
     agent.wait()

@@ -38,7 +38,8 @@ def test_cpu_time_is_limited_and_counted(bench):
 
 
 def test_the_number_of_processes_is_limited(bench, monkeypatch):
-    monkeypatch.setattr("openhtc.agent.sandbox.slot.PIDS_PER_JOB", 20)
+    for module in ("openhtc.agent.sandbox.slot", "openhtc.agent.native.slot"):
+        monkeypatch.setattr(f"{module}.PIDS_PER_JOB", 20)
     ran = bench.sh("for i in $(seq 1 40); do sleep 5 & done; echo started; kill $(jobs -p)")
     assert "fork" in ran.output, ran.output
 

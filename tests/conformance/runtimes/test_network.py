@@ -47,7 +47,7 @@ def echo() -> Iterator[Echo]:
 
 
 @pytest.fixture
-def networked(bench_maker, mode, area, echo, runtime, tmp_path, image):
+def networked(bench_maker, slot_maker, mode, area, echo):
     """A bench in a sandbox of its own that forwards port 8080 to the echo server."""
     boxes: list[Sandbox] = []
     slots = []
@@ -61,7 +61,7 @@ def networked(bench_maker, mode, area, echo, runtime, tmp_path, image):
         )
         boxes.append(box)
         bench = bench_maker("unused")
-        bench.slot = box.slot("n")
+        bench.slot, bench.runtime = slot_maker(box, "n")
         slots.append(bench.slot)
         return bench
 

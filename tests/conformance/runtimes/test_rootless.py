@@ -1,4 +1,4 @@
-"""The whole sandbox as an ordinary user: the agent's way in, one slot, bubblewrap."""
+"""The whole sandbox as an ordinary user: the agent's way in, and one slot."""
 
 import json
 import os
@@ -25,8 +25,11 @@ from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.domain.work import Capacity
 area = Path(sys.argv[1])
 box = Sandbox(found, area / "data", forwards=[], outside=False)
-runtime = choose("bubblewrap", found, area / "data")
-slot = box.slot("0")
+if sys.argv[3] == "native":
+    from native_bench import OneByOne
+    runtime = slot = OneByOne(found, box, area, "0")
+else:
+    runtime, slot = choose("bubblewrap", found, area / "data"), box.slot("0")
 image = Image("sha256:0", area / "rootfs", ImageConfig(), 0)
 told = {"kind": found.kind, "missing": box.missing, "runs": []}
 for uid, script in ((0, sys.argv[2]), (1000, sys.argv[2]), (0, "ls /tmp; exit 4")):
@@ -36,6 +39,7 @@ for uid, script in ((0, sys.argv[2]), (1000, sys.argv[2]), (0, "ls /tmp; exit 4"
     env = (("PATH", "/bin"),)
     spec = slot.spec(name="j", args=("sh", "-c", script), env=env, cwd="/made", identity=who)
     end = runtime.start(spec, out).wait(60)
+    assert end is not None
     full = slot.collect().disk_full
     slot.reset()
     told["runs"].append([end.exit_code, end.node_error, (area / "out").read_text(), full])
@@ -66,15 +70,16 @@ def _python() -> str | None:
     return None
 
 
-def test_an_ordinary_user_runs_jobs(image, area):
+@pytest.mark.parametrize("name", ["native", "bubblewrap"])
+def test_an_ordinary_user_runs_jobs(image, area, name):
     python = _python()
     if python is None or shutil.which("bwrap") is None:
         pytest.skip("no bwrap, or no Python of this version that an ordinary user may execute")
-    home = area / "rootless"
+    home = area / f"rootless-{name}"
     home.mkdir()
     subprocess.run(["cp", "-a", str(image.rootfs), str(home / "rootfs")], check=True)
     subprocess.run(["chown", "-R", f"{USER}:{USER}", str(home)], check=True)
-    done = _run(python, home)
+    done = _run(python, home, name)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["kind"] == "rootless"
@@ -85,13 +90,14 @@ def test_an_ordinary_user_runs_jobs(image, area):
     assert told["runs"][2] == [4, None, "", False]
 
 
-def _run(python: str, home: Path) -> "subprocess.CompletedProcess[str]":
+def _run(python: str, home: Path, name: str) -> "subprocess.CompletedProcess[str]":
     packages = Path(sys.modules["msgspec"].__file__ or "").parent.parent
     source = Path(openhtc.__file__).parent.parent
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{source}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
+    here = Path(__file__).parent
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{source}:{packages}:{here}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", python, "-c", PROGRAM]
     return subprocess.run(
-        [*command, str(home), SCRIPT],
+        [*command, str(home), SCRIPT, name],
         env=env,
         cwd="/",
         capture_output=True,

@@ -159,7 +159,7 @@ static bool run(const struct request *request, struct timespec *began_tick)
     drain(ends[0], request->id);
     close(ends[0]);
     close(process);
-    tell_end(request->id, &ended, shared->stage == NODE_FAILED ? shared->what : NULL);
+    tell_end(request->id, &ended, ended.stage != RAN ? shared->what : NULL);
     return true;
 }
 

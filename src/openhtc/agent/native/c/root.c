@@ -45,9 +45,11 @@ static bool bind_fd(int fd, const char *target, int flags)
 /* The namespace that the agent left us in has everything of the host. */
 bool root_begin(struct failure *failure)
 {
+    /* An ordinary user may take a mount only with all that is mounted on it. */
+    const int with_all = options.users < 0 ? MS_REC : 0;
     const struct { const char *source, *name; int flags; } parts[] = {
-        {options.images, "images", 0}, {options.space, "space", 0},   {"/dev", "dev", 0},
-        {"/sys/devices/system", "sys", 0}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}};
+        {options.images, "images", with_all}, {options.space, "space", with_all}, {"/dev", "dev", with_all},
+        {"/sys/devices/system", "sys", with_all}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}};
     const size_t count = sizeof parts / sizeof *parts;
     int sources[sizeof parts / sizeof *parts];
     char place[4096];

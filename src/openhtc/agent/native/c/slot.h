@@ -47,7 +47,7 @@ struct run {
 enum stage { RAN = 0, CANNOT_EXECUTE = 1, NODE_FAILED = 2, NOT_BEGUN = 3, NO_WORKDIR = 4 };
 enum { DISK_FULL = 1 };
 
-/* Payload of ENDED, then the name of what failed (not terminated) when stage is NODE_FAILED or NO_WORKDIR. */
+/* Payload of ENDED, then the name of what failed (not terminated) unless the program ran. */
 struct ended {
     int64_t started_us, ended_us; /* since the epoch; the end by the monotonic clock */
     int64_t cpu_us, peak_bytes;   /* of this job */
