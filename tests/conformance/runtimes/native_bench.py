@@ -50,8 +50,17 @@ class OneByOne:
         if reason is not None:
             return cannot_start(reason)
         self._number += 1
-        words = [str(spec.rootfs), spec.name, spec.cwd, self._workdir, *spec.args, *(f"{k}={v}" for k, v in spec.env)]
-        head = frames.run_head(spec.uid, spec.gid, spec.groups, len(spec.args), len(spec.env), shm_bytes(self._work()))
+        words = [
+            str(spec.rootfs),
+            spec.name,
+            spec.cwd,
+            self._workdir,
+            *spec.args,
+            *(f"{k}={v}" for k, v in spec.env),
+        ]
+        head = frames.run_head(
+            spec.uid, spec.gid, spec.groups, len(spec.args), len(spec.env), shm_bytes(self._work())
+        )
         self.slot.send(frames.run(self._number, head + b"".join(os.fsencode(word) + b"\0" for word in words)))
         self._last = _Running(self, self._number, spec, output)
         return self._last

@@ -94,7 +94,11 @@ def _run(python: str, home: Path, name: str) -> "subprocess.CompletedProcess[str
     packages = Path(sys.modules["msgspec"].__file__ or "").parent.parent
     source = Path(openhtc.__file__).parent.parent
     here = Path(__file__).parent
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{source}:{packages}:{here}", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{source}:{packages}:{here}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", python, "-c", PROGRAM]
     return subprocess.run(
         [*command, str(home), SCRIPT, name],

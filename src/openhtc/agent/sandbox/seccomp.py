@@ -73,6 +73,9 @@ def compiled() -> int:
     for rule in RULES:
         for name in rule.names:
             _add(program, rule, name)
+    # A search tree instead of a list. The kernel looks up every system call there is when a filter is set, which took a
+    # fifth of the start of a container.
+    program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
     fd = os.memfd_create("openhtc-seccomp")
     with os.fdopen(os.dup(fd), "wb") as file:
         program.export_bpf(file)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,31 +49,41 @@ static void write_file(const char *path, const char *text)
     close(file);
 }
 
+/* What tells of the host in /proc, and can be read by anybody: nobody in a container is the host's root. */
+static const char *const files[] = {"kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg", "vmallocinfo"};
+static const char *const directories[] = {"acpi", "scsi", "asound", "driver"};
+static char masked[12][32];
+static size_t masked_files, masked_all;
+
+static void find_open(const char *const *names, size_t count, mode_t open_to_all)
+{
+    struct stat status;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(masked[masked_all], sizeof *masked, "/proc/%s", names[i]);
+        if (stat(masked[masked_all], &status) == 0 && (status.st_mode & open_to_all) != 0) masked_all++;
+    }
+}
+
+/* Once, where the host's /proc can be seen. */
+void job_begin(void)
+{
+    find_open(files, sizeof files / sizeof *files, 0007);
+    masked_files = masked_all;
+    find_open(directories, sizeof directories / sizeof *directories, 0007);
+}
+
 /* /proc of the new process namespace, without the parts that tell of the host or reach into it. */
 static void make_proc(void)
 {
-    static const char *const files[] = {"kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg", "vmallocinfo"};
-    static const char *const directories[] = {"acpi", "scsi", "asound", "driver"};
-    char path[64];
     must(mount("proc", "/proc", "proc", CLOSED, NULL) == 0, "/proc");
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "/proc/%s", files[i]);
-        must(mount("/dev/null", path, NULL, MS_BIND, NULL) == 0 || errno == ENOENT, "a part of /proc");
-    }
-    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-        snprintf(path, sizeof path, "/proc/%s", directories[i]);
-        must(mount("tmpfs", path, "tmpfs", CLOSED | MS_RDONLY, "size=4k,nr_inodes=2,mode=555") == 0 || errno == ENOENT, "a part of /proc");
-    }
+    for (size_t i = 0; i < masked_all; i++)
+        must(mount(i < masked_files ? "/dev/null" : "/dev/none", masked[i], NULL, MS_BIND, NULL) == 0, "a part of /proc");
 }
 
 static void make_new(const struct request *request)
 {
-    char setup[64];
     must(sethostname(request->hostname, strlen(request->hostname)) == 0, "the host name");
     make_proc();
-    snprintf(setup, sizeof setup, "size=%llu,mode=1777", (unsigned long long)request->run.shm_bytes);
-    must(mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, setup) == 0, "/dev/shm");
-    must(mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") == 0, "/dev/pts");
     /* Under want of memory the program goes first, and this slot's own process last. */
     write_file("/proc/self/oom_score_adj", "1000");
 }
@@ -205,7 +216,7 @@ static void be_first(const struct request *request, int output)
 pid_t job_start(const struct request *request, int output, struct report *into, int *pidfd)
 {
     struct clone_args how = {
-        .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
+        .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };

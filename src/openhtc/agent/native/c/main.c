@@ -212,6 +212,7 @@ static void read_filter(void)
 static void begin(void)
 {
     struct failure failure = {0};
+    job_begin();
     unshare(CLONE_NEWCGROUP); /* where there are none, nothing is seen of the host's either */
     if (!root_begin(&failure)) {
         errno = failure.error;

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Two mount namespaces. The base holds nothing but what roots are made of. The template is made from it for each image
@@ -25,7 +26,11 @@
 static int base = -1, space = -1;
 static unsigned generation;
 static char *image, *workdir;
-static bool entered, made_workdir;
+static bool entered, made_workdir, new_ipc = true;
+static int shm = -1, pts = -1;
+static uint64_t shm_bytes;
+static struct statvfs shm_before;
+static struct stat shm_made;
 
 static bool fail(struct failure *failure, const char *what)
 {
@@ -49,7 +54,7 @@ bool root_begin(struct failure *failure)
     const int with_all = options.users < 0 ? MS_REC : 0;
     const struct { const char *source, *name; int flags; } parts[] = {
         {options.images, "images", with_all}, {options.space, "space", with_all}, {"/dev", "dev", with_all},
-        {"/sys/devices/system", "sys", with_all}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}};
+        {"/sys/devices/system", "sys", with_all}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}, {NULL, "queues", 0}};
     const size_t count = sizeof parts / sizeof *parts;
     int sources[sizeof parts / sizeof *parts];
     char place[4096];
@@ -80,11 +85,22 @@ static void back_to_base(void)
 
 /* /dev and /sys --------------------------------------------------------------------------------- */
 
+/* A node of its own where that is allowed, because every mount costs each container its copy; else the host's. */
 static bool make_device(const char *name)
 {
     char source[64], target[64];
+    struct stat status;
     snprintf(source, sizeof source, "/dev/%s", name);
     snprintf(target, sizeof target, "/root/dev/%s", name);
+    if (stat(source, &status) != 0) return false;
+    if (mknod(target, S_IFCHR | 0666, status.st_rdev) == 0) {
+        int node = open(target, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        if (node >= 0 || errno == ENXIO) {
+            if (node >= 0) close(node);
+            return chmod(target, 0666) == 0;
+        }
+        unlink(target);
+    }
     int file = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
     if (file < 0) return false;
     close(file);
@@ -102,7 +118,10 @@ static bool make_devices(void)
         if (!make_device(nodes[i])) return false;
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         if (symlink(links[i][0], links[i][1]) != 0) return false;
-    if (mkdir("/root/dev/shm", 0755) != 0 || mkdir("/root/dev/pts", 0755) != 0) return false;
+    if (mkdir("/root/dev/shm", 0755) != 0 || mkdir("/root/dev/pts", 0755) != 0 || mkdir("/root/dev/none", 0555) != 0) return false;
+    if (mount("devpts", "/root/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") != 0) return false;
+    pts = open("/root/dev/pts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (pts < 0) return false;
     return mount(NULL, "/root/dev", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) == 0;
 }
 
@@ -114,6 +133,40 @@ static bool make_sys(void)
     if (mount("/sys", "/root/sys/devices/system", NULL, MS_BIND, NULL) != 0) return false;
     const unsigned long again = MS_REMOUNT | MS_BIND | MS_RDONLY | (unsigned long)closed;
     return mount(NULL, "/root/sys/devices/system", NULL, again, NULL) == 0 && mount(NULL, "/root/sys", NULL, again, NULL) == 0;
+}
+
+/* /dev/shm, with the size that this job may have. */
+static bool make_shm(uint64_t bytes)
+{
+    char setup[64];
+    snprintf(setup, sizeof setup, "size=%llu,mode=1777", (unsigned long long)bytes);
+    shm_bytes = bytes;
+    if (mount("tmpfs", "/root/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, setup) != 0) return false;
+    shm = open("/root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return shm >= 0 && fstatvfs(shm, &shm_before) == 0 && fstat(shm, &shm_made) == 0;
+}
+
+/* Nothing is in it, and it is as it was made. */
+static bool shm_untouched(void)
+{
+    struct statvfs now;
+    struct stat status;
+    return fstatvfs(shm, &now) == 0 && now.f_ffree == shm_before.f_ffree && fstat(shm, &status) == 0 &&
+           status.st_mode == shm_made.st_mode && status.st_uid == shm_made.st_uid && flistxattr(shm, NULL, 0) <= 0;
+}
+
+/* Terminals go with the processes that had them open. The modes only an ordinary user's container could change: it has
+   the user that made them. */
+static bool pts_untouched(void)
+{
+    struct stat now, multiplexer;
+    return fstat(pts, &now) == 0 && fstatat(pts, "ptmx", &multiplexer, AT_SYMLINK_NOFOLLOW) == 0 &&
+           now.st_mode == (S_IFDIR | 0755) && multiplexer.st_mode == (S_IFCHR | 0666);
+}
+
+static bool untouched(const struct timespec *job_started)
+{
+    return !made_workdir && shm_untouched() && pts_untouched() && ipc_untouched() && upper_untouched(job_started);
 }
 
 /* The image's working directory ----------------------------------------------------------------- */
@@ -195,7 +248,7 @@ static bool make_root(const struct request *request, struct failure *failure, bo
     bool made = root >= 0 && make_workdir(root, request);
     if (root >= 0) close(root);
     if (!made) return *no_workdir = true, fail(failure, request->workdir);
-    if (!make_devices()) return fail(failure, "/dev");
+    if (!make_devices() || !make_shm(request->run.shm_bytes)) return fail(failure, "/dev");
     if (!make_sys()) return fail(failure, "/sys");
     /* An ordinary user may mount a new /proc only where a whole one can be seen. The job's own covers this one. */
     if (options.users < 0 && mount("/proc", "/root/proc", NULL, MS_BIND | MS_REC, NULL) != 0) return fail(failure, "/proc");
@@ -206,7 +259,7 @@ static bool make_root(const struct request *request, struct failure *failure, bo
 
 static bool serves(const struct request *request)
 {
-    return entered && strcmp(image, request->image) == 0 && (*request->workdir == 0 || strcmp(workdir, request->workdir) == 0);
+    return entered && shm_bytes == request->run.shm_bytes && strcmp(image, request->image) == 0 && (*request->workdir == 0 || strcmp(workdir, request->workdir) == 0);
 }
 
 /* Leaves the root and takes its disk space back. */
@@ -218,6 +271,9 @@ static bool drop_root(void)
     if (generation == 0) return true;
     back_to_base();
     upper_forget();
+    if (shm >= 0) close(shm);
+    if (pts >= 0) close(pts);
+    shm = pts = -1;
     bool measured = fstatvfs(space, &before) == 0;
     snprintf(name, sizeof name, "%u", generation);
     if (faccessat(space, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !tree_remove(space, name)) return false;
@@ -230,6 +286,8 @@ bool root_enter(const struct request *request, struct failure *failure, bool *no
 {
     if (serves(request)) return true;
     if (!drop_root()) return fail(failure, "the disk of the job before");
+    if (new_ipc && !ipc_new()) return fail(failure, "an IPC namespace");
+    new_ipc = false;
     free(image);
     free(workdir);
     image = strdup(request->image);
@@ -253,6 +311,7 @@ bool root_full(void)
 
 bool root_leave(const struct timespec *job_started)
 {
-    if (!made_workdir && upper_untouched(job_started)) return true;
+    if (untouched(job_started)) return true;
+    new_ipc = new_ipc || !ipc_untouched();
     return drop_root();
 }

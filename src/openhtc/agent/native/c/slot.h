@@ -5,6 +5,7 @@
  *   wire.c    frames on the socket to the agent
  *   root.c    the root file system that jobs get copies of
  *   upper.c   what we put into its writable layer; did a job change it?
+ *   ipc.c     shared memory, semaphores and queues; did a job leave any?
  *   tree.c    removing what a job wrote
  *   job.c     a container's first process, and the program under it
  *   meters.c  the cgroup's counters
@@ -115,6 +116,10 @@ bool upper_untouched(const struct timespec *job_started);
 void upper_wait(void);
 void upper_forget(void);
 
+/* ipc.c */
+bool ipc_new(void);
+bool ipc_untouched(void);
+
 /* tree.c: false when it is too large or too deep to be removed here */
 bool tree_remove(int directory, const char *name);
 
@@ -123,6 +128,7 @@ struct report {
     volatile int stage, error, status;
     const char *volatile what;
 };
+void job_begin(void);
 pid_t job_start(const struct request *request, int output, struct report *report, int *pidfd);
 
 /* meters.c */
