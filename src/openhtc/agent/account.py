@@ -31,6 +31,8 @@ class Parts:
     counts: Counts
     watch_disk: bool
     """The kernel does not hold jobs to their disk: look once a second."""
+    max_log_bytes: int
+    """What is kept of one attempt's output."""
 
 
 def acquire(images: ImageStore, job: HeldJob) -> Image:

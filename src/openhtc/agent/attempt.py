@@ -126,7 +126,13 @@ class _Attempt:
 
     def _run_container(self, spec: ContainerSpec) -> Exit:
         lease = self._job.lease
-        output = PipeOutput(lease.lease, lease.batch, lease.index, lease.log_floor_ns)
+        output = PipeOutput(
+            lease.lease,
+            lease.batch,
+            lease.index,
+            lease.log_floor_ns,
+            max_bytes=self._parts.max_log_bytes,
+        )
         self._output = output
         self._tools.reader.add(output)
         self._started_at = time.time_ns() // 1000

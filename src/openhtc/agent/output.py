@@ -13,8 +13,8 @@ from functools import partial
 
 import structlog
 
-from openhtc.agent.lines import LineStamper, cost
-from openhtc.domain.logs import LogLine
+from openhtc.agent.lines import MAX_BYTES, LineStamper, cost
+from openhtc.domain.logs import Stretch
 
 READ_BYTES = 64 * 1024
 DISCARD_BYTES = 1024 * 1024
@@ -27,15 +27,22 @@ class JobOutput:
     """The output of one attempt: lines read and not yet taken."""
 
     def __init__(
-        self, lease: int, batch: int, index: int, floor_ns: int, on_taken: Callable[[], None] | None = None
+        self,
+        lease: int,
+        batch: int,
+        index: int,
+        floor_ns: int,
+        *,
+        max_bytes: int = MAX_BYTES,
+        on_taken: Callable[[], None] | None = None,
     ) -> None:
-        """``on_taken`` is called when lines were shipped: there is room for others."""
+        """``max_bytes`` of output are kept. ``on_taken``: called when lines were shipped and there is room."""
         self.lease, self.batch, self.index = lease, batch, index
         self.complete = False
         """No line comes any more."""
         self.on_taken = on_taken
-        self._stamper = LineStamper(floor_ns)
-        self._lines: list[LogLine] = []
+        self._stamper = LineStamper(floor_ns, max_bytes)
+        self._lines: list[Stretch] = []
         self._cost = 0
         self.silent = True
         """No line was ever kept."""
@@ -50,7 +57,7 @@ class JobOutput:
     def full(self) -> bool:
         return self._stamper.full
 
-    def take(self) -> list[LogLine]:
+    def take(self) -> list[Stretch]:
         """The lines since the last take, oldest first."""
         with self._lock:
             lines, self._lines, self._cost = self._lines, [], 0
@@ -73,7 +80,7 @@ class JobOutput:
             self._keep(self._stamper.finish(time.time_ns()))
             self.complete = True
 
-    def _keep(self, lines: list[LogLine]) -> None:
+    def _keep(self, lines: list[Stretch]) -> None:
         with self._lock:
             self._lines += lines
             self._cost += cost(lines)
@@ -83,8 +90,10 @@ class JobOutput:
 class PipeOutput(JobOutput):
     """Output that comes through a pipe, whose writing end the container gets."""
 
-    def __init__(self, lease: int, batch: int, index: int, floor_ns: int) -> None:
-        super().__init__(lease, batch, index, floor_ns)
+    def __init__(
+        self, lease: int, batch: int, index: int, floor_ns: int, *, max_bytes: int = MAX_BYTES
+    ) -> None:
+        super().__init__(lease, batch, index, floor_ns, max_bytes=max_bytes)
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.reader, False)
         self.ended = threading.Event()

@@ -9,10 +9,11 @@ import structlog
 
 from openhtc.agent.counts import Counts
 from openhtc.agent.journal import Entry
+from openhtc.agent.lines import runs
 from openhtc.agent.log_store import LogStore, StoreAway
 from openhtc.agent.outbox import Outbox
 from openhtc.agent.output import JobOutput
-from openhtc.domain.logs import LogLine, pack_lines
+from openhtc.domain.logs import Stretch, pack_lines
 from openhtc.domain.work import JobReport, LogChunk
 
 SHIP_SECONDS = 0.5
@@ -34,7 +35,7 @@ logger = structlog.get_logger(__name__)
 class _Load:
     """What goes into one object."""
 
-    runs: list[tuple[JobOutput, list[LogLine]]] = field(default_factory=list)
+    lines: list[tuple[JobOutput, list[Stretch]]] = field(default_factory=list)
     ends: list[JobReport] = field(default_factory=list)
     ended_cost: int = 0
 
@@ -101,7 +102,7 @@ class Shipper:
     def _run(self) -> None:
         while self._wait_due():
             load = self._take()
-            if load.runs or load.ends:
+            if load.lines or load.ends:
                 self._ship(load)
 
     def _wait_due(self) -> bool:
@@ -134,26 +135,28 @@ class Shipper:
             load.ends.append(end)
             load.ended_cost += output.cost
         if lines := output.take():
-            load.runs.append((output, lines))
+            load.lines.append((output, lines))
 
     def _ship(self, load: _Load) -> None:
-        chunks = self._write(load.runs) if load.runs else []
+        chunks = self._write(load.lines) if load.lines else []
         self._outbox.put([*(Entry(chunk=chunk) for chunk in chunks), *(Entry(end=end) for end in load.ends)])
-        for output, _ in load.runs:
+        for output, _ in load.lines:
             output.taken()
         with self._changed:
             self._ended_cost -= load.ended_cost
             self._changed.notify_all()
 
-    def _write(self, runs: list[tuple[JobOutput, list[LogLine]]]) -> list[LogChunk]:
-        packed = [pack_lines(lines) for _, lines in runs]
+    def _write(self, lines: list[tuple[JobOutput, list[Stretch]]]) -> list[LogChunk]:
+        each = [(output, run) for output, stretches in lines for run in runs(stretches)]
+        packed = [pack_lines(run) for _, run in each]
         key = self._put(b"".join(packed))
         if key is None:
-            logger.error("log_lines_lost", jobs=len(runs), lines=sum(len(lines) for _, lines in runs))
+            lost = sum(stretch.lines for _, run in each for stretch in run)
+            logger.error("log_lines_lost", jobs=len(lines), lines=lost)
             return []
         chunks, offset = [], 0
-        for (output, lines), data in zip(runs, packed, strict=True):
-            chunks.append(_chunk(output, lines, key, offset, len(data)))
+        for (output, run), data in zip(each, packed, strict=True):
+            chunks.append(_chunk(output, run, key, offset, len(data)))
             offset += len(data)
         self._counts.shipped(sum(chunk.lines for chunk in chunks), offset)
         return chunks
@@ -182,7 +185,7 @@ class Shipper:
             return time.monotonic() >= self._give_up_at
 
 
-def _chunk(output: JobOutput, lines: list[LogLine], key: str, offset: int, length: int) -> LogChunk:
+def _chunk(output: JobOutput, run: list[Stretch], key: str, offset: int, length: int) -> LogChunk:
     return LogChunk(
         lease=output.lease,
         batch=output.batch,
@@ -190,7 +193,7 @@ def _chunk(output: JobOutput, lines: list[LogLine], key: str, offset: int, lengt
         key=key,
         offset=offset,
         length=length,
-        lines=len(lines),
-        first_ns=lines[0][0],
-        last_ns=lines[-1][0],
+        lines=sum(stretch.lines for stretch in run),
+        first_ns=run[0].first_ns,
+        last_ns=run[-1].last_ns,
     )

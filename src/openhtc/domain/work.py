@@ -152,7 +152,7 @@ class LogChunk(msgspec.Struct, frozen=True):
     batch: Large
     index: Small
     key: str
-    offset: Large
+    offset: Small
     length: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     lines: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     first_ns: Large

@@ -20,7 +20,10 @@ MAX_PAGE_BYTES = 16 * 1024 * 1024
 """A page of very long lines is cut short; the next one goes on."""
 EMPTY_WAIT_SECONDS = 1.0
 """An empty page of an unfinished job is answered late: a client in follow mode asks again without a pause."""
+MAX_PAGE_CHUNKS = 400
+"""A page of lines that came one by one is cut short as well."""
 _FETCHES = 8
+"""Slices that are in memory at once for a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +67,34 @@ class Logs:
             total = await log_chunks.count_lines(connection, job.batch_no, job.idx)
             window = _window(order, position, size, total)
             chunks = await log_chunks.page_chunks(
-                connection, job.batch_no, job.idx, window.first, window.last
+                connection,
+                job.batch_no,
+                job.idx,
+                window.first,
+                window.last,
+                backwards=order is SortOrder.DESC,
+                limit=MAX_PAGE_CHUNKS,
             )
-        lines = await self._lines(chunks, window)
-        if order is SortOrder.DESC:
-            lines.reverse()
-        lines = _within_bytes(lines)
+        lines = await self._lines(chunks, window, order)
         return Page(lines, _next(order, window, len(lines)))
 
-    async def _lines(self, chunks: list[Chunk], window: _Window) -> list[LogLine]:
-        gate = asyncio.Semaphore(_FETCHES)
+    async def _lines(self, chunks: list[Chunk], window: _Window, order: SortOrder) -> list[LogLine]:
+        """The window's lines in the asked order, as many as a page holds."""
+        found: list[LogLine] = []
+        size = 0
+        for at in range(0, len(chunks), _FETCHES):
+            some = chunks[at : at + _FETCHES]
+            for lines in await asyncio.gather(*(self._slice(chunk, window) for chunk in some)):
+                for line in lines if order is SortOrder.ASC else reversed(lines):
+                    size += len(line[1])
+                    if size > MAX_PAGE_BYTES and found:
+                        return found
+                    found.append(line)
+        return found
 
-        async def fetch(chunk: Chunk) -> list[LogLine]:
-            async with gate:
-                data = await self._objects.get_range(chunk.object_key, chunk.object_offset, chunk.length)
-            lines = unpack_lines(data)
-            return lines[max(window.first - chunk.first_line, 0) : window.last - chunk.first_line]
-
-        return [line for lines in await asyncio.gather(*map(fetch, chunks)) for line in lines]
+    async def _slice(self, chunk: Chunk, window: _Window) -> list[LogLine]:
+        data = await self._objects.get_range(chunk.object_key, chunk.object_offset, chunk.length)
+        return unpack_lines(data, max(window.first - chunk.first_line, 0), window.last - chunk.first_line)
 
 
 def _window(order: SortOrder, position: int, size: int, total: int) -> _Window:
@@ -90,15 +103,6 @@ def _window(order: SortOrder, position: int, size: int, total: int) -> _Window:
         return _Window(first, min(first + size, total), total)
     last = total if position < 0 else min(position, total)
     return _Window(max(last - size, 0), last, total)
-
-
-def _within_bytes(lines: list[LogLine]) -> list[LogLine]:
-    budget = MAX_PAGE_BYTES
-    for n, (_, text) in enumerate(lines):
-        budget -= len(text)
-        if budget < 0 and n > 0:
-            return lines[:n]
-    return lines
 
 
 def _next(order: SortOrder, window: _Window, given: int) -> str | None:

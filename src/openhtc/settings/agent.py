@@ -44,8 +44,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     disk_gib: Positive | None = None
     """Scratch disk to offer, in GiB; None: what is free under data_dir beside the images, at least 10 for each vCPU."""
     image_cache_gib: Positive = 20
+    max_log_gib: Positive = 16
+    """What is kept of the output of one attempt, in GiB; its last line says what was dropped beyond."""
     runtime: Literal["native", "bubblewrap", "runc", "crun"] = "native"
-    """What starts containers: native is our own and the fastest, the others are for comparison and for special nodes."""
+    """What starts containers: native is our own and the fastest, the others are for comparison and special nodes."""
     network: Literal["outside", "services"] = "outside"
     """What jobs may reach: the forwarded services and everything outside this host, or only the services."""
     forward: list[str] | None = None

@@ -24,21 +24,29 @@ class Chunk:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """What is known of a job's log: how many lines, and the time of the last of them."""
+
+    lines: int = 0
+    last_ns: int = -1
+
+
 async def add_chunks(connection: Connection, chunks: Sequence[LogChunk]) -> None:
     """Append chunks to their jobs in the given order; those that are known already change nothing.
 
+    Lines of a job have increasing times and arrive in order: what is not later than the last known line is known.
     The caller holds the jobs' row locks, so that line numbers are given by one transaction at a time.
     """
-    fresh = await _unknown(connection, chunks)
+    fresh, numbers = _number(chunks, await _log_ends(connection, chunks))
     if not fresh:
         return
-    numbered = _number(fresh, await _line_counts(connection, fresh))
     objects = await _count_slices(connection, fresh)
     await connection.execute(
         _SQL["insert_chunks"],
         [chunk.batch for chunk in fresh],
         [chunk.index for chunk in fresh],
-        numbered,
+        numbers,
         [chunk.lines for chunk in fresh],
         [objects[chunk.key] for chunk in fresh],
         [chunk.offset for chunk in fresh],
@@ -47,26 +55,17 @@ async def add_chunks(connection: Connection, chunks: Sequence[LogChunk]) -> None
     )
 
 
-async def _unknown(connection: Connection, chunks: Sequence[LogChunk]) -> list[LogChunk]:
-    keys = sorted({chunk.key for chunk in chunks})
-    objects = {row["object_no"]: row["key"] for row in await connection.fetch(_SQL["known_objects"], keys)}
-    known: set[tuple[int, int, str, int]] = set()
-    if objects:
-        rows = await connection.fetch(
-            _SQL["chunk_exists"],
-            [chunk.batch for chunk in chunks],
-            [chunk.index for chunk in chunks],
-            list(objects),
-        )
-        known = {
-            (row["batch_no"], row["idx"], objects[row["object_no"]], row["object_offset"]) for row in rows
-        }
-    fresh: dict[tuple[int, int, str, int], LogChunk] = {}
+def _number(chunks: Sequence[LogChunk], ends: dict[JobKey, LogEnd]) -> tuple[list[LogChunk], list[int]]:
+    """The chunks that are new, and the number of the first line of each."""
+    fresh, numbers = [], []
     for chunk in chunks:
-        place = (chunk.batch, chunk.index, chunk.key, chunk.offset)
-        if place not in known:
-            fresh.setdefault(place, chunk)
-    return list(fresh.values())
+        job = (chunk.batch, chunk.index)
+        end = ends.get(job, LogEnd())
+        if chunk.first_ns > end.last_ns:
+            fresh.append(chunk)
+            numbers.append(end.lines)
+            ends[job] = LogEnd(end.lines + chunk.lines, chunk.last_ns)
+    return fresh, numbers
 
 
 async def _count_slices(connection: Connection, chunks: Sequence[LogChunk]) -> dict[str, int]:
@@ -76,32 +75,29 @@ async def _count_slices(connection: Connection, chunks: Sequence[LogChunk]) -> d
     return {row["key"]: row["object_no"] for row in rows}
 
 
-async def _line_counts(connection: Connection, chunks: Sequence[LogChunk]) -> dict[JobKey, int]:
+async def _log_ends(connection: Connection, chunks: Sequence[LogChunk]) -> dict[JobKey, LogEnd]:
     jobs = sorted({(chunk.batch, chunk.index) for chunk in chunks})
     rows = await connection.fetch(
-        _SQL["chunk_ends"], [batch for batch, _ in jobs], [index for _, index in jobs]
+        _SQL["log_ends"], [batch for batch, _ in jobs], [index for _, index in jobs]
     )
-    return {(row["batch_no"], row["idx"]): row["lines"] for row in rows}
-
-
-def _number(chunks: Sequence[LogChunk], lines: dict[JobKey, int]) -> list[int]:
-    """The number of the first line of each chunk."""
-    numbers = []
-    for chunk in chunks:
-        job = (chunk.batch, chunk.index)
-        first = lines.get(job, 0)
-        numbers.append(first)
-        lines[job] = first + chunk.lines
-    return numbers
+    return {(row["batch_no"], row["idx"]): LogEnd(row["lines"], row["last_ns"]) for row in rows}
 
 
 async def count_lines(connection: Connection, batch_no: int, index: int) -> int:
-    return int(await connection.fetchval(_SQL["count_lines"], batch_no, index))
+    return int(await connection.fetchval(_SQL["count_lines"], batch_no, index) or 0)
 
 
 async def page_chunks(
-    connection: Connection, batch_no: int, index: int, first: int, last: int
+    connection: Connection,
+    batch_no: int,
+    index: int,
+    first: int,
+    last: int,
+    *,
+    backwards: bool = False,
+    limit: int,
 ) -> list[Chunk]:
-    """The chunks that hold any line of [first, last)."""
-    rows = await connection.fetch(_SQL["page_chunks"], batch_no, index, first, last)
+    """The chunks that hold any line of [first, last), at most ``limit``; with ``backwards`` from the last one on."""
+    statement = _SQL["chunks_backwards" if backwards else "chunks_forwards"]
+    rows = await connection.fetch(statement, batch_no, index, first, last, limit)
     return [Chunk(**row) for row in rows]

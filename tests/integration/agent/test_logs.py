@@ -11,7 +11,7 @@ from openhtc.agent.counts import Counts
 from openhtc.agent.journal import Journal
 from openhtc.agent.log_store import LogStore
 from openhtc.agent.outbox import Outbox
-from openhtc.agent.output import JobOutput, OutputReader
+from openhtc.agent.output import OutputReader, PipeOutput
 from openhtc.agent.session import Session
 from openhtc.agent.shipper import Shipper
 from openhtc.agent.wire import Wire
@@ -34,14 +34,14 @@ class Line:
         self.shipper = Shipper(LogStore(session), self.outbox, self.counts)
         self.reader = OutputReader(max_cost, self.shipper.notice)
         self.reader.start()
-        self.shipper.start(self.reader)
+        self.shipper.start()
 
-    def open(self, lease: int) -> JobOutput:
-        output = JobOutput(lease, 1, lease, 0)
+    def open(self, lease: int) -> PipeOutput:
+        output = PipeOutput(lease, 1, lease, 0)
         self.reader.add(output)
         return output
 
-    def end(self, output: JobOutput) -> None:
+    def end(self, output: PipeOutput) -> None:
         output.close_writer()
         self.reader.drain(output, 10.0)
         end = JobReport(output.lease, 1, output.lease, ended_at=1, outcome=Outcome.EXITED, exit_code=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from openhtc.domain.enums import SortOrder
 from openhtc.domain.identity import User
-from openhtc.domain.logs import pack_lines
+from openhtc.domain.logs import Stretch, pack_lines
 from openhtc.domain.work import LogChunk
 from openhtc.objects import ObjectStore
 from openhtc.services.cleaning import AgentRemoval, JobRemoval, LogRemoval
@@ -36,7 +36,8 @@ class Place:
         key = f"logs/{self.agent}/{next(self._numbers):06d}"
         data, chunks = b"", []
         for grant in grants:
-            line = pack_lines([(1000, f"line of {grant.batch_no}:{grant.idx}")])
+            text = f"line of {grant.batch_no}:{grant.idx}\n"
+            line = pack_lines([Stretch(1000, 1, text.encode())])
             place = (grant.lease, grant.batch_no, grant.idx, key, len(data), len(line), 1, 1000, 1000)
             chunks.append(LogChunk(*place))
             data += line

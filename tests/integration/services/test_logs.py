@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openhtc.domain.enums import Outcome, SortOrder
 from openhtc.domain.errors import InvalidRequest
-from openhtc.domain.logs import LogLine, pack_lines
+from openhtc.domain.logs import LogLine, Stretch, pack_lines
 from openhtc.domain.work import LogChunk
 from openhtc.services import logs
 from openhtc.services.pages import Page, decode_cursor
@@ -32,7 +32,7 @@ class Writer:
     async def write(self, *texts: str, padding: bytes = b"others' lines") -> LogChunk:
         first = len(self.lines)
         fresh = [(1_000 + first + n, text) for n, text in enumerate(texts)]
-        data = pack_lines(fresh)
+        data = pack_lines([Stretch(ns, 1, f"{text}\n".encode()) for ns, text in fresh])
         self._objects += 1
         key = f"logs/{self._agent}/{self._grant.lease}-{self._objects}"
         await self._core.far.objects.put(key, padding + data + padding)

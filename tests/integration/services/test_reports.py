@@ -258,8 +258,9 @@ async def test_events_tell_the_whole_story_in_order(core: Core) -> None:
     assert [len(part) for part in pages] == [3, 3, 2]
 
 
-def chunk(grant: Granted, key: str, lines: int = 1, offset: int = 0, **facts: Any) -> LogChunk:
-    return LogChunk(grant.lease, grant.batch_no, grant.idx, key, offset, 10, lines, 1, facts.get("last", 2))
+def chunk(grant: Granted, key: str, lines: int = 1, offset: int = 0, first: int = 1) -> LogChunk:
+    place = (key, offset, 10, lines, first, first + lines - 1)
+    return LogChunk(grant.lease, grant.batch_no, grant.idx, *place)
 
 
 async def lines_of(world: World) -> list[tuple[int, int, str, int]]:
@@ -272,14 +273,16 @@ async def lines_of(world: World) -> list[tuple[int, int, str, int]]:
 
 async def test_log_lines_are_numbered_in_the_order_of_their_chunks(world: World) -> None:
     _, agent, grant = await one_job(world)
-    await world.report(agent, chunk(grant, "logs/1/a", 3), chunk(grant, "logs/1/a", 2, offset=10))
-    await world.report(agent, chunk(grant, "logs/1/b", 4), world.end(grant))
+    await world.report(agent, chunk(grant, "logs/1/a", 3), chunk(grant, "logs/1/a", 2, 10, first=7))
+    await world.report(agent, chunk(grant, "logs/1/b", 4, first=9), world.end(grant))
     assert await lines_of(world) == [(0, 3, "logs/1/a", 0), (3, 2, "logs/1/a", 10), (5, 4, "logs/1/b", 0)]
 
 
 async def test_a_repeated_chunk_changes_nothing(world: World) -> None:
     _, agent, grant = await one_job(world)
-    first, second, third = (chunk(grant, f"logs/1/{name}", 2) for name in "abc")
+    first, second, third = (
+        chunk(grant, f"logs/1/{name}", 2, first=first) for first, name in ((1, "a"), (3, "b"), (50, "c"))
+    )
     await world.report(agent, first, first)
     await world.report(agent, first, second, second)
     await world.report(agent, third, second, first)
@@ -295,7 +298,7 @@ async def test_a_repeated_chunk_changes_nothing(world: World) -> None:
 
 async def test_chunks_of_an_attempt_that_is_over_are_gone(world: World) -> None:
     _, agent, grant = await one_job(world, max_retries=1)
-    await world.report(agent, chunk(grant, "logs/1/a", last=77), world.end(grant, exit_code=1))
+    await world.report(agent, chunk(grant, "logs/1/a", first=77), world.end(grant, exit_code=1))
     answer = await world.report(agent, chunk(grant, "logs/1/b"))
     assert answer.gone == [grant.lease]
     assert len(await lines_of(world)) == 1
@@ -303,10 +306,10 @@ async def test_chunks_of_an_attempt_that_is_over_are_gone(world: World) -> None:
 
 async def test_the_next_attempt_goes_on_behind_the_lines_of_the_former(world: World) -> None:
     batch, agent, grant = await one_job(world, max_retries=1)
-    await world.report(agent, chunk(grant, "logs/1/a", 3, last=77), world.end(grant, exit_code=1))
+    await world.report(agent, chunk(grant, "logs/1/a", 3, first=75), world.end(grant, exit_code=1))
     (again,) = await world.grant(agent, (batch, 1))
     assert again.log_floor_ns == 77
-    await world.report(agent, chunk(again, "logs/1/b", 2))
+    await world.report(agent, chunk(again, "logs/1/b", 2, first=78))
     assert [at for at, _, _, _ in await lines_of(world)] == [0, 3]
 
 

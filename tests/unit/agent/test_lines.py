@@ -1,15 +1,30 @@
 """Splitting and stamping output."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openhtc.agent.lines import LineStamper
-from openhtc.domain.logs import MAX_LINE_BYTES, pack_lines, unpack_lines
+from openhtc.agent.lines import LineStamper, runs
+from openhtc.domain.logs import (
+    MAX_LINE_BYTES,
+    MAX_RUN_BYTES,
+    RUN_BYTES,
+    BrokenRun,
+    LogLine,
+    Stretch,
+    pack_lines,
+    unpack_lines,
+)
+
+
+def lines_of(stretches: list[Stretch]) -> list[LogLine]:
+    """The lines as the server reads them."""
+    return [line for run in runs(stretches) for line in unpack_lines(pack_lines(run))]
 
 
 def texts(stamper: LineStamper, *pieces: bytes) -> list[str]:
-    lines = [line for piece in pieces for line in stamper.feed(piece, 1)]
-    return [text for _, text in lines + stamper.finish(1)]
+    stretches = [stretch for piece in pieces for stretch in stamper.feed(piece, 1)]
+    return [text for _, text in lines_of(stretches + stamper.finish(1))]
 
 
 def test_pieces_are_joined_at_newlines() -> None:
@@ -25,7 +40,7 @@ def test_times_increase_strictly_even_when_the_clock_goes_back() -> None:
     lines = (
         stamper.feed(b"a\nb\n", 5) + stamper.feed(b"c\n", 2000) + stamper.feed(b"d\n", 3) + stamper.finish(1)
     )
-    assert [ns for ns, _ in lines] == [1001, 1002, 2000, 2001]
+    assert [ns for ns, _ in lines_of(lines)] == [1001, 1002, 2000, 2001]
 
 
 def test_invalid_bytes_and_nul_are_replaced() -> None:
@@ -43,8 +58,8 @@ def test_a_long_line_is_cut_between_characters() -> None:
 def test_a_long_line_is_not_kept_until_its_newline() -> None:
     stamper = LineStamper()
     lines = stamper.feed(b"x" * (3 * MAX_LINE_BYTES + 5), 1)
-    assert [len(text) for _, text in lines] == [MAX_LINE_BYTES] * 3
-    assert [text for _, text in stamper.finish(1)] == ["xxxxx"]
+    assert [len(text) for _, text in lines_of(lines)] == [MAX_LINE_BYTES] * 3
+    assert [text for _, text in lines_of(stamper.finish(1))] == ["xxxxx"]
 
 
 def test_what_exceeds_the_bound_is_dropped_and_told() -> None:
@@ -53,7 +68,7 @@ def test_what_exceeds_the_bound_is_dropped_and_told() -> None:
     assert stamper.full
     stamper.drop(7)
     lines += stamper.finish(1)
-    assert [text for _, text in lines] == [
+    assert [text for _, text in lines_of(lines)] == [
         "12345",
         "789",
         "openhtc: output after the first 10 bytes was dropped (12 bytes)",
@@ -63,7 +78,7 @@ def test_what_exceeds_the_bound_is_dropped_and_told() -> None:
 @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(0, 10**18))
 def test_no_text_is_lost_whatever_the_pieces(pieces: list[bytes], floor: int) -> None:
     stamper = LineStamper(floor)
-    lines = [line for piece in pieces for line in stamper.feed(piece, 0)] + stamper.finish(0)
+    lines = lines_of([each for piece in pieces for each in stamper.feed(piece, 0)] + stamper.finish(0))
     whole = b"".join(pieces).split(b"\n")
     if not whole[-1]:
         whole.pop()
@@ -73,4 +88,36 @@ def test_no_text_is_lost_whatever_the_pieces(pieces: list[bytes], floor: int) ->
     times = [ns for ns, _ in lines]
     assert times == sorted(set(times))
     assert all(ns > floor for ns in times)
-    assert unpack_lines(pack_lines(lines)) == lines
+
+
+def test_a_large_piece_becomes_runs_that_can_be_read_one_by_one() -> None:
+    stamper = LineStamper(floor_ns=41)
+    stretches = stamper.feed(b"".join(b"%07d\n" % number for number in range(400_000)), 0)
+    packed = list(runs(stretches))
+    assert len(packed) == 4
+    assert all(RUN_BYTES <= sum(len(each.text) for each in run) < MAX_RUN_BYTES for run in packed[:-1])
+    assert lines_of(stretches) == [(42 + number, f"{number:07}") for number in range(400_000)]
+
+
+def test_only_the_lines_that_are_asked_for_are_unpacked() -> None:
+    run = pack_lines([Stretch(10, 3, b"a\nb\nc\n"), Stretch(20, 2, b"d\ne\n")])
+    assert unpack_lines(run, 1, 4) == [(11, "b"), (12, "c"), (20, "d")]
+    assert unpack_lines(run, 4, 99) == [(21, "e")]
+    assert unpack_lines(run, 5) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no run",
+        pack_lines([Stretch(1, 1, b"a\n")])[:-1],
+        pack_lines([Stretch(1, 2, b"a\n")]),
+        pack_lines([Stretch(1, 1, b"a")]),
+        pack_lines([Stretch(1, 1, b"\xff\n")]),
+        pack_lines([Stretch(1, 1, b"a" * MAX_RUN_BYTES + b"\n")]),
+    ],
+)
+def test_what_is_no_run_is_refused(data: bytes) -> None:
+    with pytest.raises(BrokenRun):
+        unpack_lines(data)

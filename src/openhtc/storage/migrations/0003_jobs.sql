@@ -137,13 +137,13 @@ CREATE INDEX log_objects_unused ON log_objects (object_no) WHERE slices = 0;
 -- Where the log lines of a job lie: slices of objects that hold the lines of many jobs.
 CREATE TABLE log_chunks (
     batch_no bigint NOT NULL,
-    idx int NOT NULL,
     first_line bigint NOT NULL,
-    lines int NOT NULL CHECK (lines > 0),
     object_no bigint NOT NULL,
-    object_offset bigint NOT NULL,
-    length int NOT NULL,
     last_ns bigint NOT NULL,
+    idx int NOT NULL,
+    lines int NOT NULL CHECK (lines > 0),
+    object_offset int NOT NULL,
+    length int NOT NULL,
     PRIMARY KEY (batch_no, idx, first_line),
     FOREIGN KEY (batch_no, idx) REFERENCES jobs
 );

@@ -88,7 +88,8 @@ FROM picked
 WHERE jobs.batch_no = picked.batch_no AND jobs.idx = picked.idx
 RETURNING jobs.batch_no, jobs.idx, jobs.attempt, jobs.lease,
     CASE WHEN jobs.attempt > 1 THEN
-        (SELECT coalesce(max(last_ns), 0) FROM log_chunks c WHERE c.batch_no = jobs.batch_no AND c.idx = jobs.idx)
+        coalesce((SELECT c.last_ns FROM log_chunks c WHERE c.batch_no = jobs.batch_no AND c.idx = jobs.idx
+                  ORDER BY c.first_line DESC LIMIT 1), 0)
     ELSE 0 END AS log_floor_ns
 
 -- name: batches_for_work
@@ -157,17 +158,14 @@ FROM (SELECT id FROM tasks WHERE id = ANY ($1) AND deleted_at IS NULL AND last_a
       ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) stale
 WHERE t.id = stale.id
 
--- name: chunk_ends
--- How many lines are known of each of the given jobs.
-SELECT batch_no, idx, max(first_line + lines) AS lines FROM log_chunks
-WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) GROUP BY batch_no, idx
-
--- name: known_objects
-SELECT key, object_no FROM log_objects WHERE key = ANY ($1)
-
--- name: chunk_exists
-SELECT batch_no, idx, object_no, object_offset FROM log_chunks
-WHERE (batch_no, idx) IN (SELECT * FROM unnest($1::bigint[], $2::int[])) AND object_no = ANY ($3)
+-- name: log_ends
+-- How many lines are known of each of the given jobs, and the time of the last; nothing of a job without lines.
+SELECT j.batch_no, j.idx, last.lines, last.last_ns
+FROM unnest($1::bigint[], $2::int[]) AS j (batch_no, idx)
+CROSS JOIN LATERAL (
+    SELECT c.first_line + c.lines AS lines, c.last_ns FROM log_chunks c
+    WHERE c.batch_no = j.batch_no AND c.idx = j.idx ORDER BY c.first_line DESC LIMIT 1
+) last
 
 -- name: add_slices
 -- Counts the slices of objects that are named for the first time or again; returns their numbers.
@@ -177,14 +175,26 @@ RETURNING key, object_no
 
 -- name: insert_chunks
 INSERT INTO log_chunks (batch_no, idx, first_line, lines, object_no, object_offset, length, last_ns)
-SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::int[],
+SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[],
                      $8::bigint[])
 
--- name: page_chunks
--- The chunks of a job that hold lines of [from, to), in order.
+-- name: chunks_forwards
+-- The first $5 chunks of a job that hold lines of [$3, $4), in order.
 SELECT c.first_line, c.lines, o.key AS object_key, c.object_offset, c.length
 FROM log_chunks c JOIN log_objects o USING (object_no)
-WHERE c.batch_no = $1 AND c.idx = $2 AND c.first_line < $4 AND c.first_line + c.lines > $3 ORDER BY c.first_line
+WHERE c.batch_no = $1 AND c.idx = $2 AND c.first_line < $4 AND c.first_line >= (
+    SELECT max(first_line) FROM log_chunks WHERE batch_no = $1 AND idx = $2 AND first_line <= $3
+)
+ORDER BY c.first_line LIMIT $5
+
+-- name: chunks_backwards
+-- The last $5 chunks of a job that hold lines of [$3, $4), the last one first.
+SELECT c.first_line, c.lines, o.key AS object_key, c.object_offset, c.length
+FROM log_chunks c JOIN log_objects o USING (object_no)
+WHERE c.batch_no = $1 AND c.idx = $2 AND c.first_line < $4 AND c.first_line >= (
+    SELECT max(first_line) FROM log_chunks WHERE batch_no = $1 AND idx = $2 AND first_line <= $3
+)
+ORDER BY c.first_line DESC LIMIT $5
 
 -- name: count_lines
-SELECT coalesce(max(first_line + lines), 0) FROM log_chunks WHERE batch_no = $1 AND idx = $2
+SELECT first_line + lines FROM log_chunks WHERE batch_no = $1 AND idx = $2 ORDER BY first_line DESC LIMIT 1
