@@ -60,9 +60,7 @@ class Agent:
         outbox: Outbox,
         stop: Stop,
     ) -> None:
-        """``slots`` makes what runs the jobs: of a queue, the other parts, and the bytes of one job's output that may
-        wait to be shipped.
-        """
+        """``slots`` makes what runs jobs: of a queue, the other parts, the bytes of a job's output that may wait."""
         self._settings, self._capacity, self._session = settings, capacity, session
         self._sandbox, self._outbox, self._stop = sandbox, outbox, stop
         self._born = time.monotonic()
@@ -71,7 +69,8 @@ class Agent:
         self._held = HeldJobs()
         self._queue = LocalQueue(capacity, slots=capacity.vcpus)
         self._shipper = Shipper(LogStore(session), outbox, self._counts)
-        parts = Parts(images, self._shipper, outbox, self._counts, not sandbox.disk_enforced)
+        watch_disk, max_log_bytes = not sandbox.disk_enforced, settings.max_log_gib << 30
+        parts = Parts(images, self._shipper, outbox, self._counts, watch_disk, max_log_bytes)
         max_cost = min(4 << 20, max(256 << 10, OUTPUT_MEMORY // capacity.vcpus))
         self._slots = slots(self._queue, parts, max_cost)
         self._reporter = Reporter(session, outbox, self._held, self._obey, self._refused)

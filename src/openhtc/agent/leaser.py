@@ -92,9 +92,8 @@ class Leaser:
             logger.warning("disk_low")
 
     def _lease(self, want: Wanted) -> None:
-        load, rooms = self._queue.load(), self._queue.rooms()
-        busy = load.running_jobs + load.queued_jobs > 0
-        wait_seconds = 0.0 if busy else IDLE_WAIT_SECONDS
+        rooms = self._queue.rooms()
+        wait_seconds = 0.0 if want.busy else IDLE_WAIT_SECONDS
         request = LeaseRequest(
             free=want.free,
             max_jobs=want.max_jobs,
@@ -106,7 +105,7 @@ class Leaser:
         answer = self._session.post("lease", request, LeaseAnswer, wait_seconds=wait_seconds)
         if answer.jobs:
             self._on_jobs(_held_jobs(answer))
-        elif busy:
+        elif want.busy:
             self._stop.wait(LEAST_PAUSE)
             self._queue.wait_room(rooms, BUSY_WAIT_SECONDS)
         elif time.monotonic() - began < LEAST_PAUSE:

@@ -1,6 +1,7 @@
 """How much work to ask for: enough that short jobs run back to back, never long jobs in stock."""
 
 from dataclasses import dataclass
+from statistics import median_low
 
 from openhtc.agent.capacity import NOTHING, at_least_nothing, minus, plus, times
 from openhtc.domain.work import Capacity
@@ -36,6 +37,8 @@ class Wanted:
     free: Capacity
     max_jobs: int
     ahead: int
+    busy: bool
+    """The node has jobs, and how much it wants changes with each that ends."""
 
 
 def wanted(load: Load) -> Wanted | None:
@@ -49,7 +52,8 @@ def wanted(load: Load) -> Wanted | None:
         return None
     ahead = max(0, ahead)
     free = plus(at_least_nothing(unused) if can_start else NOTHING, times(load.typical, ahead))
-    return Wanted(free=free, max_jobs=min(MAX_JOBS_PER_LEASE, can_start + ahead), ahead=ahead)
+    busy = load.running_jobs + load.queued_jobs > 0
+    return Wanted(free=free, max_jobs=min(MAX_JOBS_PER_LEASE, can_start + ahead), ahead=ahead, busy=busy)
 
 
 def stock(load: Load) -> int:
@@ -74,8 +78,10 @@ class JobSeconds:
         self._average = seconds if self._average is None else self._average * 0.9 + seconds * 0.1
 
     def estimate(self, running_ages: list[float]) -> float | None:
-        """Seconds; at least the mean age of the running jobs, so that a change to long jobs shows at once."""
+        """Seconds; at least the median age of the running jobs: a change to long jobs shows at once, one long job not.
+
+        Of two ages in the middle the lower one: one long job on two slots leaves the other its short ones.
+        """
         if self._average is None:
             return None
-        mean_age = sum(running_ages) / len(running_ages) if running_ages else 0.0
-        return max(self._average, mean_age)
+        return max(self._average, median_low(running_ages)) if running_ages else self._average

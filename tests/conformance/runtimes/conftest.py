@@ -22,7 +22,7 @@ from openhtc.agent.sandbox.slot import Collected, Slot
 from openhtc.domain.work import Capacity
 
 sys.path.insert(0, str(Path(__file__).parent))
-from native_bench import OneByOne  # noqa: E402
+from native_bench import OneByOne
 
 DEADLINE_SECONDS = 60.0
 ENV = (("PATH", "/bin"),)

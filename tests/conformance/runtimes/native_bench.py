@@ -8,9 +8,9 @@ from pathlib import Path
 
 from openhtc.agent.held import HeldJob
 from openhtc.agent.native import frames
+from openhtc.agent.native.orders import shm_bytes
 from openhtc.agent.native.run import usage_of, verdict_on
 from openhtc.agent.native.slot import Common, NativeSlot
-from openhtc.agent.native.orders import shm_bytes
 from openhtc.agent.runtimes import program
 from openhtc.agent.runtimes.base import ContainerSpec, Exit
 from openhtc.agent.runtimes.ending import cannot_start
@@ -34,7 +34,7 @@ class OneByOne:
         self.slot_name = name
         self._number = 0
         self._needs, self._image, self._workdir = Capacity(1, 1, 1), None, ""
-        self._last: "_Running | None" = None
+        self._last: _Running | None = None
 
     def prepare(self, image, needs, identity, workdir=None) -> None:
         self._needs, self._image, self._workdir = needs, image, workdir or ""

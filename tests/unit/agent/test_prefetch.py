@@ -59,8 +59,17 @@ def test_without_memory_nothing_is_asked_for() -> None:
     assert wanted(load(running=2, memory=200, seconds=60)) is None
 
 
-@pytest.mark.parametrize(("ages", "expected"), [([], 0.1), ([0.01, 0.01], 0.1), ([10.0, 0.0], 5.0)])
-def test_running_jobs_that_last_longer_raise_the_estimate(ages: list[float], expected: float) -> None:
+AGES = [
+    ([], 0.1),
+    ([0.01, 0.01], 0.1),
+    ([10.0, 8.0], 8.0),
+    ([60.0, 0.01], 0.1),
+    ([5.0, 5.0, 0.0], 5.0),
+]
+
+
+@pytest.mark.parametrize(("ages", "expected"), AGES)
+def test_when_most_running_jobs_last_longer_the_estimate_rises(ages: list[float], expected: float) -> None:
     seconds = JobSeconds()
     assert seconds.estimate(ages) is None
     seconds.ended(0.1)

@@ -4,13 +4,9 @@ Short jobs are lined up in the program, behind the one that runs, so that a slot
 take long (pulling an image, making a disk) is done by other threads, and its result comes back as an event.
 """
 
-import os
 import select
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,7 +18,9 @@ from openhtc.agent.images.store import Image
 from openhtc.agent.journal import Entry
 from openhtc.agent.local_queue import LocalQueue
 from openhtc.agent.native import frames, program
+from openhtc.agent.native.events import Events
 from openhtc.agent.native.frames import Ended, Kind, Stage
+from openhtc.agent.native.limits import CHECK_SECONDS, Limits, goes_on
 from openhtc.agent.native.orders import CannotStart, Orders
 from openhtc.agent.native.place import Place
 from openhtc.agent.native.run import Run, lost, usage_of, verdict_on
@@ -33,14 +31,7 @@ from openhtc.agent.verdict import Verdict
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import JobReport
 
-CHECK_SECONDS = 0.1
-"""How often limits of time are looked at."""
-RECALL_SECONDS = 0.3
-"""A job that was lined up behind one that goes on for so long may begin elsewhere."""
-DISK_SECONDS = 1.0
 RECEIVE_BYTES = 256 * 1024
-DEATH_SECONDS = 30.0
-"""A container that was killed is waited for so long."""
 
 logger = structlog.get_logger(__name__)
 
@@ -56,15 +47,11 @@ class NativeSlots:
         self._limit, self._max_cost = limit, max_cost
         self._orders = Orders()
         self._places: list[Place] = []
-        self._by_descriptor: dict[int, Place] = {}
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._events = Events()
+        self._limits = Limits(self._events, watch_disk=parts.watch_disk)
         self._ends: list[Entry] = []
-        self._check_at = self._disk_at = 0.0
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake, select.EPOLLIN)
         self._thread = threading.Thread(target=self._run, name="slots", daemon=True)
-        queue.watch(self._awake)
+        queue.watch(self._events.wake)
 
     def grow(self) -> None:
         """There is work. Called from one thread only, after each lease."""
@@ -80,40 +67,23 @@ class NativeSlots:
     def close(self) -> None:
         """Nothing is left to do: the slots went when the thread ended."""
 
-    def _awake(self) -> None:
-        os.eventfd_write(self._wake, 1)
-
-    def _later(self, what: Callable[[], None]) -> None:
-        """From any thread: have it done by ours."""
-        self._inbox.append(what)
-        self._awake()
-
-    def _aside(self, what: Callable[[], None]) -> None:
-        threading.Thread(target=what, name="slot-preparation", daemon=True).start()
-
     # -- the loop ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not (self._queue.is_closed and all(place.is_idle for place in self._places)):
-            for descriptor, events in self._epoll.poll(CHECK_SECONDS, 64):
-                self._serve(descriptor, events)
-            while self._inbox:
-                self._inbox.popleft()()
-            self._check_times()
+            for place, events in self._events.wait(CHECK_SECONDS):
+                self._serve(place, events)
+            self._events.do_what_others_left()
+            self._limits.check(self._places, closing=self._queue.is_closed)
             self._fill()
             self._tell_ends()
         for place in self._places:
-            self._stop_listening(place)
+            self._events.stop_listening(place)
             place.slot.close()
 
-    def _serve(self, descriptor: int, events: int) -> None:
-        place = self._by_descriptor.get(descriptor)
-        if place is None:
-            if descriptor == self._wake:
-                os.eventfd_read(self._wake)
-            return
+    def _serve(self, place: Place, events: int) -> None:
         if events & select.EPOLLOUT and place.slot.flush():
-            self._listen(place)
+            self._events.listen(place)
         if events & ~select.EPOLLOUT == 0:
             return
         data = place.slot.receive(RECEIVE_BYTES)
@@ -150,14 +120,17 @@ class NativeSlots:
                 self._send(place, job)
             else:
                 self._prepare(place, job)
-        ahead = self._queue.lined_up_per_slot()
+        ahead, now = self._queue.lined_up_per_slot(), time.monotonic()
         for place in self._places:
-            while 0 < len(place.runs) <= ahead and not place.busy:
-                last = place.runs[-1].job
-                successor = self._queue.line_up(last)
-                if successor is None:
-                    break
-                self._send(place, successor)
+            if place.runs and not place.busy and not goes_on(place, now):
+                self._line_up(place, ahead)
+
+    def _line_up(self, place: Place, ahead: int) -> None:
+        while 0 < len(place.runs) <= ahead:
+            successor = self._queue.line_up(place.runs[-1].job)
+            if successor is None:
+                break
+            self._send(place, successor)
 
     def _free_place(self) -> Place | None:
         for place in self._places:
@@ -176,7 +149,7 @@ class NativeSlots:
     def _prepare(self, place: Place, job: HeldJob) -> None:
         """Have the slot made fit for the job, and the image brought, by another thread."""
         place.busy = True
-        self._stop_listening(place)
+        self._events.stop_listening(place)
 
         def work() -> None:
             image: Image | None = None
@@ -185,22 +158,22 @@ class NativeSlots:
                 place.slot.fit(job.work.needs)
             except ImageError as error:
                 verdict = without_image(job, error)
-                self._later(lambda: self._not_prepared(place, job, verdict, broken=False))
+                self._events.later(lambda: self._not_prepared(place, job, verdict, broken=False))
             except (SandboxError, OSError) as error:
                 if image is not None:
                     self._parts.images.release(image)
                 verdict = not_possible(error)
                 logger.error("attempt_not_possible", lease=job.lease.lease, error=str(error))
-                self._later(lambda: self._not_prepared(place, job, verdict, broken=True))
+                self._events.later(lambda: self._not_prepared(place, job, verdict, broken=True))
             else:
-                self._later(lambda: self._prepared(place, job, image))
+                self._events.later(lambda: self._prepared(place, job, image))
 
-        self._aside(work)
+        self._events.aside(work)
 
     def _prepared(self, place: Place, job: HeldJob, image: Image) -> None:
         place.busy = False
         self._adopt(place, image)
-        self._listen(place)
+        self._events.listen(place)
         if job.cause is None:
             self._send(place, job)
         else:
@@ -214,7 +187,7 @@ class NativeSlots:
         if broken:
             self._replace(place)
         else:
-            self._listen(place)
+            self._events.listen(place)
 
     def _adopt(self, place: Place, image: Image | None) -> None:
         """The slot's root stands on its image as long as the slot has it."""
@@ -236,7 +209,7 @@ class NativeSlots:
         if first:
             run.begin()
         if not place.slot.send(frame):
-            self._listen(place, waits=True)
+            self._events.listen(place, waits=True)
         job.attach(run)
 
     def _leave(self, job: HeldJob, *, begun: bool) -> None:
@@ -256,12 +229,13 @@ class NativeSlots:
                 lease.batch,
                 lease.index,
                 lease.log_floor_ns,
-                on_taken=lambda: self._later(lambda: self._listen(place)),
+                max_bytes=self._parts.max_log_bytes,
+                on_taken=lambda: self._events.later(lambda: self._events.listen(place)),
             )
         output.feed(data)
         much = output.cost > self._max_cost
         if much:
-            self._listen(place, reads=False)
+            self._events.listen(place, reads=False)
         self._parts.shipper.notice(output, much)
 
     def _ended(self, place: Place, run: Run, ended: Ended) -> None:
@@ -325,7 +299,7 @@ class NativeSlots:
 
     def _program_ended(self, place: Place) -> None:
         """By itself, because the disk could not be emptied quickly; or it failed, and the job with it."""
-        self._stop_listening(place)
+        self._events.stop_listening(place)
         code = place.slot.program_ended()
         runs = list(place.runs)
         for run in runs:
@@ -344,11 +318,11 @@ class NativeSlots:
                 place.slot.restart()
             except (SandboxError, OSError) as error:
                 logger.error("slot_unusable", slot=place.slot.name, error=str(error))
-                self._later(lambda: self._replace(place))
+                self._events.later(lambda: self._replace(place))
             else:
-                self._later(lambda: self._restarted(place))
+                self._events.later(lambda: self._restarted(place))
 
-        self._aside(work)
+        self._events.aside(work)
 
     def _restarted(self, place: Place) -> None:
         place.busy = False
@@ -357,7 +331,7 @@ class NativeSlots:
 
     def _replace(self, place: Place) -> None:
         """A slot that is broken is given up, and another one takes its place."""
-        self._stop_listening(place)
+        self._events.stop_listening(place)
         self._adopt(place, None)
         self._places[self._places.index(place)] = self._new_place(place.number, place.generation + 1)
 
@@ -367,68 +341,4 @@ class NativeSlots:
             except (SandboxError, OSError) as error:
                 logger.error("slot_not_closed", slot=place.slot.name, error=str(error))
 
-        self._aside(work)
-
-    # -- time ----------------------------------------------------------------------------------------
-
-    def _check_times(self) -> None:
-        now = time.monotonic()
-        if now < self._check_at:
-            return
-        self._check_at = now + CHECK_SECONDS
-        for place in self._places:
-            if place.runs:
-                self._check_first(place, place.runs[0], now)
-            for run in list(place.runs)[1:]:
-                late = now - (place.runs[0].began or now) > RECALL_SECONDS
-                if not run.recalled and (late or self._queue.is_closed):
-                    run.recalled = True
-                    place.slot.send(frames.recall(run.lease))
-        if self._parts.watch_disk and now >= self._disk_at:
-            self._disk_at = now + DISK_SECONDS
-            self._watch_disks()
-
-    def _check_first(self, place: Place, run: Run, now: float) -> None:
-        if now >= run.deadline and run.job.cause is None:
-            run.job.stop(Outcome.TIMED_OUT)
-        run.job.kill_if_due()
-        if run.killed_at is not None and now - run.killed_at > DEATH_SECONDS:
-            logger.error("container_does_not_die", slot=place.slot.name, lease=run.lease)
-            place.slot.kill_program()
-
-    def _watch_disks(self) -> None:
-        """The kernel does not hold jobs to their disk here. A look may take long, so others do it."""
-        for place in self._places:
-            if place.runs and not place.watched:
-                place.watched = True
-                self._aside(partial(self._watch_disk, place, place.runs[0].job))
-
-    def _watch_disk(self, place: Place, job: HeldJob) -> None:
-        try:
-            if place.slot.disk_full() and job.cause is None and place.runs and place.runs[0].job is job:
-                job.stop(Outcome.DISK_FULL, grace=0.0)
-        except OSError as error:
-            logger.warning("disk_not_measured", slot=place.slot.name, error=str(error))
-        finally:
-            place.watched = False
-
-    # -- the programs' sockets -------------------------------------------------------------------------
-
-    def _listen(self, place: Place, *, reads: bool = True, waits: bool = False) -> None:
-        """Watch the socket for what comes (``reads``), and for room where something waits to be sent."""
-        descriptor = place.slot.fileno()
-        if descriptor < 0:
-            return
-        events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if waits else 0)
-        if place.descriptor < 0:
-            place.descriptor = descriptor
-            self._by_descriptor[descriptor] = place
-            self._epoll.register(descriptor, events)
-        else:
-            self._epoll.modify(descriptor, events)
-
-    def _stop_listening(self, place: Place) -> None:
-        if place.descriptor >= 0:
-            self._epoll.unregister(place.descriptor)
-            del self._by_descriptor[place.descriptor]
-            place.descriptor = -1
+        self._events.aside(work)
