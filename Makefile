@@ -3,11 +3,13 @@
 # make check   format, lint, types, import contracts, size budgets
 # make setup   what the other two need, nothing else
 # make fuzz    thousands of made-up requests against the running service
+# make soak    a million jobs of every kind, sampled, checked and plotted; SOAK_JOBS=20000 for a short one
+# make big-log one job that prints 5 GB
 # make fresh   demo and test in a clone inside a new Debian tree (root)
 
 PYTHON = .venv/bin/python
 
-.PHONY: setup setup-dev demo test check format fuzz fresh clean
+.PHONY: setup setup-dev demo test check format fuzz soak big-log fresh clean
 
 setup:
 	@tools/setup.sh run
@@ -22,18 +24,24 @@ test: setup-dev
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 check: setup-dev
-	.venv/bin/ruff format --check src tests examples tools
-	.venv/bin/ruff check src tests examples tools
+	.venv/bin/ruff format --check src tests examples tools bench
+	.venv/bin/ruff check src tests examples tools bench
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/unit/test_size_budgets.py
 
 format: setup-dev
-	.venv/bin/ruff format src tests examples tools
-	.venv/bin/ruff check --fix src tests examples tools
+	.venv/bin/ruff format src tests examples tools bench
+	.venv/bin/ruff check --fix src tests examples tools bench
 
 fuzz: setup-dev
 	OPENHTC_FUZZ_EXAMPLES=$${OPENHTC_FUZZ_EXAMPLES:-150} $(PYTHON) -m pytest -s tests/fuzz $(PYTEST_ARGS)
+
+soak: setup
+	$(PYTHON) -m bench.soak run --json soak.json $(SOAK_ARGS)
+
+big-log: setup
+	$(PYTHON) -m bench.soak big-log $(BIG_LOG_ARGS)
 
 fresh:
 	@tools/fresh.sh $(FRESH_ARGS)
