@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from openhtc.domain.errors import ImageUnavailable, InvalidRequest, Unauthorized
@@ -23,6 +23,8 @@ from openhtc.storage.projects import Project
 REGISTRY_USER = "AWS"
 _REGISTRY_SECONDS = 300
 _PULL_SECONDS = 3600
+_PULL_TOKENS = 1000
+"""Kept for use again: signing one costs as much as leasing ten jobs."""
 _LISTINGS = 8
 _MAX_SCOPES = 20
 MAX_REPOSITORIES = 1000
@@ -107,6 +109,7 @@ class RegistryAccess:
         self._tokens = tokens
         self._registry_tokens = registry_tokens
         self._clock = clock
+        self._pull_tokens: dict[str, tuple[str, datetime | None]] = {}
 
     async def password(self, caller: Caller, project_id: str) -> str:
         """What ``docker login`` takes as the password of user AWS: it opens one project's repositories."""
@@ -127,10 +130,15 @@ class RegistryAccess:
         return self._registry_tokens.sign(user.id, access, _REGISTRY_SECONDS, now), _REGISTRY_SECONDS
 
     def pull_token(self, repository: str) -> str:
-        """A registry token with which an agent pulls from one repository."""
-        return self._registry_tokens.sign(
-            "agent", [Access(repository, ("pull",))], _PULL_SECONDS, self._clock()
-        )
+        """A registry token with which an agent pulls from one repository, for half an hour at least."""
+        now = self._clock()
+        token, made = self._pull_tokens.get(repository, ("", None))
+        if made is None or not timedelta(0) <= now - made < timedelta(seconds=_PULL_SECONDS / 2):
+            if len(self._pull_tokens) >= _PULL_TOKENS:
+                self._pull_tokens.clear()
+            token = self._registry_tokens.sign("agent", [Access(repository, ("pull",))], _PULL_SECONDS, now)
+            self._pull_tokens[repository] = (token, now)
+        return token
 
     async def _credential(self, authorization: str | None) -> tuple[User, UUID]:
         scheme, _, encoded = (authorization or "").partition(" ")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import os
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -12,10 +13,12 @@ from uuid import UUID, uuid4
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import GuestProtocol, RSAKey
+from joserfc.jwk import ECKey, GuestProtocol, RSAKey
 
 from openhtc.domain.errors import Unauthorized
 from openhtc.domain.identity import JobScope, User
+from openhtc.services import job_tokens
+from openhtc.services.job_tokens import BatchTokens
 from openhtc.services.signing import Keys, SigningKeys
 
 USER_TOKEN_LIFETIME = timedelta(hours=6)
@@ -24,7 +27,8 @@ AGENT_TOKEN_LIFETIME = timedelta(hours=1)
 JOB_TOKEN_MARGIN = timedelta(hours=1)
 USER_CLAIM = "userDefined_"
 
-_ALGORITHMS = ["RS256"]
+_ALGORITHM = "RS256"
+TOKEN_ID_BYTES = 16
 
 
 class TokenUse(StrEnum):
@@ -61,14 +65,22 @@ class Tokens:
         return self._sign(keys, {**claims, **_about(user)})
 
     def job_token(self, keys: Keys, user: User, scope: JobScope, now: datetime, lifetime: timedelta) -> str:
-        claims = self._common(TokenUse.JOB, user.id, now, lifetime)
-        job = {
+        """One job's; for many jobs of a batch see ``batch_tokens``."""
+        made = self.batch_tokens(keys, user, scope, now, lifetime)
+        return made.token(f"{scope.parent_job_id}:{scope.index}", os.urandom(TOKEN_ID_BYTES))
+
+    def batch_tokens(
+        self, keys: Keys, user: User, scope: JobScope, now: datetime, lifetime: timedelta
+    ) -> BatchTokens:
+        """What makes the tokens of a batch's jobs; the index in ``scope`` is not looked at."""
+        claims = {
+            **self._common(TokenUse.JOB, user.id, now, lifetime),
+            **_about(user),
             "projectId": str(scope.project_id),
             "taskId": str(scope.task_id),
-            "jobId": f"{scope.parent_job_id}:{scope.index}",
             **{USER_CLAIM + name: value for name, value in scope.claims},
         }
-        return self._sign(keys, {**claims, **_about(user), **job})
+        return BatchTokens(keys.job_signing, claims)
 
     def registry_token(self, keys: Keys, user: User, project_id: UUID, now: datetime) -> str:
         claims = self._common(TokenUse.REGISTRY, user.id, now, REGISTRY_TOKEN_LIFETIME)
@@ -79,19 +91,23 @@ class Tokens:
 
     async def read(self, token: str, uses: tuple[TokenUse, ...], now: datetime) -> dict[str, Any]:
         """The claims of a valid token of one of the given kinds; raises Unauthorized for all else."""
-        claims = await self._verified(token)
+        header, claims = await self._verified(token)
+        of_job = header["alg"] == job_tokens.ALGORITHM
+        if of_job != (claims.get("use") == TokenUse.JOB):
+            raise Unauthorized("the bearer token was signed with a key that is not for its kind")
         if claims.get("iss") != self._issuer or claims.get("use") not in uses:
             raise Unauthorized("this kind of token is not accepted here")
         if not isinstance(claims.get("exp"), int) or claims["exp"] <= now.timestamp():
             raise Unauthorized("the token has expired")
         return claims
 
-    async def _verified(self, token: str) -> dict[str, Any]:
+    async def _verified(self, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Another server may sign with a key that is newer than those that this one has read."""
         for keys in (self._keys.current, self._keys.fresh):
-            find = partial(_key_of, (await keys()).by_kid)
+            find = partial(_key_of, await keys())
             try:
-                return jwt.decode(token, find, _ALGORITHMS).claims
+                found = jwt.decode(token, find, [_ALGORITHM, job_tokens.ALGORITHM])
+                return found.header, found.claims
             except KeyError:
                 continue
             except (JoseError, ValueError) as error:
@@ -118,7 +134,7 @@ class Tokens:
         return refresh
 
     def _seal(self, payload: bytes) -> str:
-        return hmac.new(self._refresh_key, payload, hashlib.sha256).hexdigest()
+        return hmac.digest(self._refresh_key, payload, "sha256").hex()
 
     def _common(self, use: TokenUse, subject: str, now: datetime, lifetime: timedelta) -> dict[str, Any]:
         issued = int(now.timestamp())
@@ -127,16 +143,25 @@ class Tokens:
             "sub": subject,
             "iat": issued,
             "exp": issued + int(lifetime.total_seconds()),
-            "jti": str(uuid4()),
             "use": use.value,
         }
 
     def _sign(self, keys: Keys, claims: dict[str, Any]) -> str:
-        return jwt.encode({"alg": "RS256", "kid": keys.signing.kid}, claims, keys.signing, _ALGORITHMS)
+        header = {"alg": _ALGORITHM, "kid": keys.signing.kid}
+        return jwt.encode(header, {**claims, "jti": str(uuid4())}, keys.signing, [_ALGORITHM])
 
 
-def _key_of(known: dict[str, RSAKey], token: GuestProtocol) -> RSAKey:
-    return known[str(token.headers()["kid"])]
+def _key_of(keys: Keys, token: GuestProtocol) -> RSAKey | ECKey:
+    """The key decides the algorithm, never the token. Raises KeyError when the key is not known."""
+    kid, algorithm = str(token.headers()["kid"]), token.headers().get("alg")
+    key, needs = (
+        (keys.jobs_by_kid[kid], job_tokens.ALGORITHM)
+        if kid in keys.jobs_by_kid
+        else (keys.by_kid[kid], _ALGORITHM)
+    )
+    if algorithm != needs:
+        raise ValueError(f"alg: {algorithm!r} does not belong to the key {kid!r}, expected {needs}")
+    return key
 
 
 def _about(user: User) -> dict[str, Any]:

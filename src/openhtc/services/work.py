@@ -1,6 +1,7 @@
 """Turns leased jobs into what an agent needs to run them."""
 
 import asyncio
+import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,14 +14,26 @@ from openhtc.objects.temporary import TemporaryKeys
 from openhtc.services.access import shared_folder, task_folder
 from openhtc.services.authentication import claims_of
 from openhtc.services.images import RegistryAccess
-from openhtc.services.signing import Keys
+from openhtc.services.job_tokens import BatchTokens
 from openhtc.services.storage_access import KeyCache, task_prefixes
-from openhtc.services.tokens import JOB_TOKEN_MARGIN, JobRefresh, Tokens
+from openhtc.services.tokens import JOB_TOKEN_MARGIN, TOKEN_ID_BYTES, JobRefresh, Tokens
 from openhtc.storage import identity, leasing
 from openhtc.storage.database import Database
 from openhtc.storage.leasing import Granted, WorkBatch
 
 _QUEUE_NAME = "openhtc"
+_SIGNED_AT_ONCE = 50
+"""Jobs: some milliseconds, after which other requests have their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signing:
+    """What the tokens of a batch's jobs have in common."""
+
+    batch: WorkBatch
+    user: User
+    tokens: BatchTokens
+    expires: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +68,23 @@ class WorkOrders:
         async with self._database.connection() as connection:
             batches = await leasing.batches_for_work(connection, sorted({g.batch_no for g in granted}))
             users = {b.created_by: await identity.find_user(connection, b.created_by) for b in batches}
-        by_number = {batch.batch_no: batch for batch in batches}
         works = [await self._batch(batch, now) for batch in batches]
-        signing = await self._tokens.keys()
+        signing = {b.batch_no: await self._signing(b, users[b.created_by], now) for b in batches}
+        random = os.urandom(TOKEN_ID_BYTES * len(granted))
+        leases: list[JobLease] = []
+        for number, grant in enumerate(granted):
+            token_id = random[number * TOKEN_ID_BYTES : (number + 1) * TOKEN_ID_BYTES]
+            leases.append(self._lease(grant, signing[grant.batch_no], token_id))
+            if len(leases) % _SIGNED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return LeaseAnswer(works, leases)
 
-        def sign() -> list[JobLease]:
-            return [
-                self._lease(
-                    grant,
-                    by_number[grant.batch_no],
-                    users[by_number[grant.batch_no].created_by],
-                    signing,
-                    now,
-                )
-                for grant in granted
-            ]
-
-        return LeaseAnswer(works, await asyncio.to_thread(sign))
+    async def _signing(self, batch: WorkBatch, user: User | None, now: datetime) -> _Signing:
+        assert user is not None, "users are never removed while they have batches"
+        lifetime = timedelta(seconds=batch.exec_timeout_seconds) + JOB_TOKEN_MARGIN
+        scope = JobScope(batch.project_id, batch.task_id, batch.id, 0, claims_of(batch.request))
+        tokens = self._tokens.batch_tokens(await self._tokens.keys(), user, scope, now, lifetime)
+        return _Signing(batch, user, tokens, int((now + lifetime).timestamp()))
 
     async def _batch(self, batch: WorkBatch, now: datetime) -> BatchWork:
         store = self._stores.of(batch.region)
@@ -119,16 +132,10 @@ class WorkOrders:
             ("OPENHTC_API_URL", self._addresses.api_url),
         ]
 
-    def _lease(
-        self, grant: Granted, batch: WorkBatch, user: User | None, signing: Keys, now: datetime
-    ) -> JobLease:
-        assert user is not None, "users are never removed while they have batches"
+    def _lease(self, grant: Granted, signing: _Signing, token_id: bytes) -> JobLease:
+        batch, user = signing.batch, signing.user
         job_id = f"{batch.id}:{grant.idx}"
-        lifetime = timedelta(seconds=batch.exec_timeout_seconds) + JOB_TOKEN_MARGIN
-        scope = JobScope(batch.project_id, batch.task_id, batch.id, grant.idx, claims_of(batch.request))
-        refresh = JobRefresh(
-            user.id, batch.project_id, batch.task_id, batch.id, grant.idx, int((now + lifetime).timestamp())
-        )
+        refresh = JobRefresh(user.id, batch.project_id, batch.task_id, batch.id, grant.idx, signing.expires)
         return JobLease(
             lease=grant.lease,
             batch=grant.batch_no,
@@ -139,7 +146,7 @@ class WorkOrders:
                 ("AWS_BATCH_JOB_ATTEMPT", str(grant.attempt)),
                 ("AWS_BATCH_JOB_ID", job_id),
                 ("RESCALE_JOB_ID", job_id),
-                ("RESCALE_HTC_BEARER_TOKEN", self._tokens.job_token(signing, user, scope, now, lifetime)),
+                ("RESCALE_HTC_BEARER_TOKEN", signing.tokens.token(job_id, token_id)),
                 ("RESCALE_HTC_REFRESH_TOKEN", self._tokens.job_refresh_token(refresh)),
             ],
             log_floor_ns=grant.log_floor_ns,

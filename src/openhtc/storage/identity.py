@@ -79,6 +79,7 @@ class LiveCredential:
 class SigningKey:
     kid: UUID
     private_pem: str
+    job_private_pem: str
     ready: bool
 
 
@@ -218,8 +219,10 @@ async def retire_signing_keys(connection: Connection) -> None:
     await connection.execute(_SQL["retire_signing_keys"])
 
 
-async def insert_signing_key(connection: Connection, kid: UUID, private_pem: str) -> None:
-    await connection.execute(_SQL["insert_signing_key"], kid, private_pem)
+async def insert_signing_key(
+    connection: Connection, kid: UUID, private_pem: str, job_private_pem: str
+) -> None:
+    await connection.execute(_SQL["insert_signing_key"], kid, private_pem, job_private_pem)
 
 
 async def lock_signing_keys(connection: Connection) -> None:

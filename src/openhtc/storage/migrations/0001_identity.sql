@@ -57,10 +57,12 @@ CREATE TABLE credentials (
 );
 CREATE INDEX credentials_user ON credentials (user_id);
 
--- Keys that sign bearer tokens; the private half is encrypted with the server's secret_key.
+-- Keys that sign bearer tokens, an RSA one and a P-256 one for those of jobs; the private halves are encrypted with the
+-- server's secret_key.
 CREATE TABLE signing_keys (
     kid uuid PRIMARY KEY,
     private_pem text NOT NULL,
+    job_private_pem text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     retired_at timestamptz
 );

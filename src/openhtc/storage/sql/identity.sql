@@ -82,12 +82,12 @@ SELECT EXISTS (SELECT 1 FROM agents a JOIN credentials c ON c.id = a.key_id
 UPDATE signing_keys SET retired_at = now() WHERE retired_at IS NULL
 
 -- name: insert_signing_key
-INSERT INTO signing_keys (kid, private_pem) VALUES ($1, $2)
+INSERT INTO signing_keys (kid, private_pem, job_private_pem) VALUES ($1, $2, $3)
 
 -- name: list_signing_keys
 -- Newest first; retired ones still verify until their last token has expired: that of a job of two weeks. A key is ready
 -- to sign when every server, and whoever else keeps our public keys for a while, has had the time to see it.
-SELECT kid, private_pem, created_at <= now() - interval '1 minute' AS ready FROM signing_keys
+SELECT kid, private_pem, job_private_pem, created_at <= now() - interval '1 minute' AS ready FROM signing_keys
 WHERE retired_at IS NULL OR retired_at > now() - interval '15 days' ORDER BY created_at DESC
 
 -- name: lock_signing_keys
