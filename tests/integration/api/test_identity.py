@@ -74,10 +74,12 @@ def test_c4_unsigned_token(alice_api: Api, anonymous: Api) -> None:
 
 def test_c5_public_keys(anonymous: Api) -> None:
     keys = ok(anonymous.get("/.well-known/jwks.json"))["keys"]
-    assert keys
+    named = {"kty", "kid", "use", "alg"}
+    public = {"RS256": ("RSA", named | {"n", "e"}), "ES256": ("EC", named | {"crv", "x", "y"})}
+    assert {key["alg"] for key in keys} == set(public)
+    assert keys[0]["kty"] == "RSA", "where clients look that know only one key"
     for key in keys:
-        assert set(key) == {"kty", "kid", "use", "alg", "n", "e"}, "nothing private"
-        assert key["kty"] == "RSA"
+        assert (key["kty"], set(key)) == public[key["alg"]], "nothing private"
 
 
 def test_c7_routes_at_the_root(stack: Stack, alice: User, alice_api: Api, project: Json) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from openhtc.api.schemas.pieces import ErrorBody
 from openhtc.domain.identity import User
@@ -27,15 +27,18 @@ class OAuth2ErrorBody(ErrorBody, frozen=True):
     description: str = field(name="error_description")
 
 
-class JsonWebKey(Struct, frozen=True):
-    """RFC 7517."""
+class JsonWebKey(Struct, frozen=True, omit_defaults=True):
+    """RFC 7517: `n` and `e` are those of RSA, `crv`, `x` and `y` those of an elliptic curve."""
 
     kty: str
     kid: str
     use: str
     alg: str
-    n: str
-    e: str
+    n: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+    crv: str | UnsetType = UNSET
+    x: str | UnsetType = UNSET
+    y: str | UnsetType = UNSET
 
 
 class JsonWebKeySet(Struct, frozen=True):
