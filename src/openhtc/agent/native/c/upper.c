@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Every change that a job makes to its root file system is made in the upper layer, and there in one of the few inodes
@@ -22,7 +24,18 @@ static struct {
 } made[MAX_MADE];
 static size_t count;
 static struct timespec newest;
-static bool doubtful;
+static bool doubtful, stamped;
+
+/* Does a file system stamp a file that is written through a mapping in memory? tmpfs does not. */
+static bool stamps_mapped_writes(void)
+{
+    static const unsigned long known[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC};
+    struct statfs status;
+    if (fstatfs(upper, &status) != 0) return false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if ((unsigned long)status.f_type == known[i]) return true;
+    return false;
+}
 
 void upper_note(const char *path)
 {
@@ -86,6 +99,7 @@ bool upper_make(int space, const char *name, const char *image)
     upper_forget();
     bool done = fstat(lower, &status) == 0 && mkdirat(space, name, 0700) == 0;
     upper = openat(space, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    stamped = stamps_mapped_writes();
     upper_note("");
     done = done && upper >= 0 && fchownat(upper, "", status.st_uid, status.st_gid, AT_EMPTY_PATH) == 0 &&
            fchmodat(space, name, status.st_mode & 07777, 0) == 0 && fill(lower);
@@ -108,10 +122,15 @@ static bool later(const struct timespec *a, const struct timespec *b)
     return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
 }
 
-/* Everything is in its place, the overlay is mounted. */
+/* Everything is in its place, and the working directory is the container's root. */
 bool upper_settle(void)
 {
+    struct stat seen;
     newest = (struct timespec){0, 0};
+    /* At the first look at a directory that is in the image too, overlayfs writes down in the upper one which that is.
+     * Later it would seem to be done by the first job that looks into it. */
+    for (size_t i = 1; i < count && i < MAX_MADE; i++)
+        if (lstat(made[i].path, &seen) != 0) return false;
     for (size_t i = 0; i < count && i < MAX_MADE; i++) {
         if (!look(made[i].path, &made[i].changed)) return false;
         if (later(&made[i].changed, &newest)) newest = made[i].changed;
@@ -122,7 +141,7 @@ bool upper_settle(void)
 bool upper_untouched(const struct timespec *job_started)
 {
     doubtful = false;
-    if (count > MAX_MADE) return false;
+    if (count > MAX_MADE || !stamped) return false;
     for (size_t i = 0; i < count; i++) {
         struct timespec changed;
         if (!look(made[i].path, &changed)) return false;
