@@ -7,7 +7,9 @@ from openhtc.agent.capacity import NOTHING, at_least_nothing, minus, plus, times
 from openhtc.domain.work import Capacity
 
 AHEAD_SECONDS = 1.0
-"""Work that waits here should take about this long; jobs that last longer are not stocked."""
+"""Work that waits here should take about this long."""
+LONGEST_STOCKED_SECONDS = 3.0
+"""Of jobs up to this long one waits for each slot; of longer ones none: another node might run it sooner."""
 MAX_AHEAD_PER_SLOT = 256
 MAX_JOBS_PER_LEASE = 500
 
@@ -58,10 +60,10 @@ def wanted(load: Load) -> Wanted | None:
 
 def stock(load: Load) -> int:
     """How many jobs should wait here so that no slot idles for a round trip to the server."""
-    if load.job_seconds is None or load.job_seconds >= AHEAD_SECONDS or load.running_jobs == 0:
+    if load.job_seconds is None or load.job_seconds > LONGEST_STOCKED_SECONDS:
         return 0
-    in_time = load.running_jobs * AHEAD_SECONDS / max(load.job_seconds, 0.001)
-    return int(min(in_time, load.slots * MAX_AHEAD_PER_SLOT))
+    in_time = AHEAD_SECONDS / max(load.job_seconds, 0.001)
+    return int(load.running_jobs * min(max(1.0, in_time), MAX_AHEAD_PER_SLOT))
 
 
 class JobSeconds:

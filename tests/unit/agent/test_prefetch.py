@@ -34,7 +34,7 @@ def test_a_partly_used_node_asks_for_the_rest() -> None:
 
 
 def test_a_full_node_with_long_jobs_asks_for_nothing() -> None:
-    assert wanted(load(running=4, seconds=1.0)) is None
+    assert wanted(load(running=4, seconds=3.1)) is None
     assert wanted(load(running=4, seconds=None)) is None
 
 
@@ -42,6 +42,14 @@ def test_a_full_node_with_short_jobs_asks_for_a_second_of_work() -> None:
     want = wanted(load(running=4, seconds=0.1))
     assert want is not None
     assert (want.max_jobs, want.ahead, want.free) == (40, 40, Capacity(40, 4000, 0))
+
+
+@pytest.mark.parametrize("seconds", [0.9, 1.0, 2.9])
+def test_of_jobs_of_some_seconds_one_waits_for_each_slot(seconds: float) -> None:
+    want = wanted(load(running=4, seconds=seconds))
+    assert want is not None
+    assert want.max_jobs == 4
+    assert wanted(load(running=4, queued=4, seconds=seconds)) is None
 
 
 def test_the_stock_is_bounded() -> None:
