@@ -3,13 +3,14 @@
 # make check   format, lint, types, import contracts, size budgets
 # make setup   what the other two need, nothing else
 # make fuzz    thousands of made-up requests against the running service
+# make bench   the service beside other runners and against its targets, about an hour; BENCH_ARGS="against --turns 2"
 # make soak    a million jobs of every kind, sampled, checked and plotted; SOAK_JOBS=20000 for a short one
 # make big-log one job that prints 5 GB
 # make fresh   demo and test in a clone inside a new Debian tree (root)
 
 PYTHON = .venv/bin/python
 
-.PHONY: setup setup-dev demo test check format fuzz soak big-log fresh clean
+.PHONY: setup setup-dev demo test check format fuzz bench soak big-log fresh clean
 
 setup:
 	@tools/setup.sh run
@@ -36,6 +37,9 @@ format: setup-dev
 
 fuzz: setup-dev
 	OPENHTC_FUZZ_EXAMPLES=$${OPENHTC_FUZZ_EXAMPLES:-150} $(PYTHON) -m pytest -s tests/fuzz $(PYTEST_ARGS)
+
+bench: setup-dev
+	$(PYTHON) -m bench --plot docs/bench.png $(BENCH_ARGS)
 
 soak: setup
 	$(PYTHON) -m bench.soak run --json soak.json $(SOAK_ARGS)

@@ -24,8 +24,10 @@ from .description import check_answer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-from images import busybox, layout
-from images import push as pushing
+from images import busybox
+
+from openhtc.client.images import layout
+from openhtc.client.images import push as pushing
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -3,16 +3,9 @@
 import time
 from argparse import ArgumentParser, Namespace
 
-from bench.control_plane.measure import (
-    CpuMeter,
-    Figures,
-    MemoryMeter,
-    growth_per_job,
-    milliseconds,
-    sizes,
-)
-from bench.control_plane.stack import Say
+from bench.control_plane.measure import CpuMeter, MemoryMeter, growth_per_job, sizes
 from bench.control_plane.workplace import Workplace
+from openhtc.bench.figures import Figures, Say, milliseconds
 from openhtc.domain.enums import JobStatus
 
 HELP = "a million jobs in ten requests: time, memory, bytes"

@@ -1,18 +1,13 @@
-"""CPU, memory, sizes and spreads: what figures are made of."""
+"""CPU, memory and sizes of the parts of a service on this machine."""
 
 import asyncio
 import os
-import statistics
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 
 from bench.control_plane.stack import PARTS, Stack
-
-Figures = dict[str, object]
-"""What goes into the JSON file: numbers, lists of numbers, texts, and tables of those."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _UTIME, _STIME, _CUTIME, _CSTIME = 11, 12, 13, 14
@@ -131,31 +126,4 @@ def growth_per_job(before: dict[str, int], after: dict[str, int], jobs: int) -> 
     return {
         "total": round(sum(grown.values()), 1),
         **{name: round(size, 1) for name, size in largest if size > 0},
-    }
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that so many percent of the values do not exceed."""
-    ordered = sorted(values)
-    rank = max(0, min(len(ordered) - 1, -(-int(len(ordered) * percent) // 100) - 1))
-    return ordered[rank]
-
-
-def spread(values: Sequence[float]) -> Figures:
-    """Every single figure and their median, smallest and largest."""
-    return {
-        "median": round(statistics.median(values), 2),
-        "min": round(min(values), 2),
-        "max": round(max(values), 2),
-        "all": [round(value, 2) for value in values],
-    }
-
-
-def milliseconds(seconds: Sequence[float]) -> Figures:
-    """p50, p95, p99 and the largest of times in seconds, as milliseconds, and all of them."""
-    return {
-        "count": len(seconds),
-        **{f"p{percent}_ms": round(percentile(seconds, percent) * 1e3, 2) for percent in (50, 95, 99)},
-        "max_ms": round(max(seconds) * 1e3, 2),
-        "all_ms": [round(value * 1e3, 2) for value in seconds],
     }

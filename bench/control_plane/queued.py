@@ -6,11 +6,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bench.control_plane.load_agent import LoadAgent
-from bench.control_plane.measure import Figures, spread
 from bench.control_plane.rate import add_load_arguments, load_of
-from bench.control_plane.stack import Say, running
+from bench.control_plane.stack import running
 from bench.control_plane.turns import Load, Turn, load_agents, measured_drain, summed_up
 from bench.control_plane.workplace import Workplace, opened
+from openhtc.bench.figures import Figures, Say, spread
 from openhtc.domain.enums import JobStatus
 
 HELP = "the rate with 1,000,000 jobs queued against that with 10,000"

@@ -2,10 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 
-from bench.control_plane.measure import Figures
-from bench.control_plane.stack import Say
 from bench.control_plane.turns import Load, Turn, load_agents, measured_drain, summed_up
 from bench.control_plane.workplace import Workplace
+from openhtc.bench.figures import Figures, Say
 from openhtc.domain.enums import JobStatus
 
 HELP = "jobs a second through lease, start and end"

@@ -8,13 +8,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from bench.control_plane.load_agent import LeasedJob, LoadAgent, end_of, now_micros
-from bench.control_plane.measure import CpuMeter, Figures, milliseconds
+from bench.control_plane.measure import CpuMeter
 from bench.control_plane.paced import PacedAgent
-from bench.control_plane.reader import Answered, Question, read
-from bench.control_plane.stack import Say
 from bench.control_plane.turns import Load, load_agents, measured_drain
 from bench.control_plane.workplace import Workplace
 from openhtc.agent.log_store import LogStore
+from openhtc.bench.figures import Figures, Say, milliseconds
+from openhtc.bench.reader import Answered, Question, read
 from openhtc.domain.enums import JobStatus
 from openhtc.domain.logs import Stretch, pack_lines
 from openhtc.domain.work import LogChunk, Report

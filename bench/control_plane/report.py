@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench.control_plane.measure import Figures
+from openhtc.bench.figures import Figures
 
 
 def print_figures(what: str, figures: Figures) -> None:

@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 import asyncpg
 
-from bench.control_plane.measure import Figures, growth_per_job, sizes
+from bench.control_plane.measure import growth_per_job, sizes
 from bench.control_plane.rate import add_load_arguments, load_of
-from bench.control_plane.stack import Say, Stack
+from bench.control_plane.stack import Stack
 from bench.control_plane.turns import load_agents, measured_drain
 from bench.control_plane.workplace import Workplace
+from openhtc.bench.figures import Figures, Say
 from openhtc.domain.enums import JobStatus
 
 HELP = "bytes in the database for each finished job, by relation"

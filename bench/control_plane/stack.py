@@ -7,19 +7,17 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openhtc.bench.figures import Say
 from openhtc.embedded.child import read_record
 
 COMMAND_SECONDS = 180
 PARTS = ("postgres", "s3", "registry", "server", "agent")
-
-Say = Callable[[str], None]
-"""Shows a line of progress."""
 
 
 class StackFailed(Exception):

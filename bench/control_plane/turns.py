@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.control_plane.load_agent import LoadAgent, ReportStyle, drain
-from bench.control_plane.measure import CpuMeter, Figures, spread
-from bench.control_plane.stack import Say
+from bench.control_plane.measure import CpuMeter
 from bench.control_plane.workplace import Workplace
+from openhtc.bench.figures import Figures, Say, spread
 
 
 @dataclass(frozen=True, slots=True)

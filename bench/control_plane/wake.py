@@ -6,9 +6,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 
 from bench.control_plane.load_agent import LeasedJob, LoadAgent
-from bench.control_plane.measure import Figures, milliseconds
-from bench.control_plane.stack import Say
 from bench.control_plane.workplace import Workplace
+from openhtc.bench.figures import Figures, Say, milliseconds
 from openhtc.domain.enums import JobStatus
 
 HELP = "from the answer to a submission to the waiting agent's answer"

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.control_plane.stack import Say, Stack
+from bench.control_plane.stack import Stack
+from openhtc.bench.figures import Say
+from openhtc.bench.place import requests_for
 from openhtc.client import HtcClient
 from openhtc.client.models import Summary
 from openhtc.client.submissions import JobBatch, JobDefinition
@@ -17,12 +19,12 @@ from openhtc.domain.regions import Region
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-from images import busybox, push
+from images import busybox
+
+from openhtc.client.images.push import push
 
 REGION = Region.AWS_EU_CENTRAL_1
 IMAGE = "noop:1"
-MAX_BATCH = 1000
-MAX_BATCHES = 100
 
 
 class NotVerified(Exception):
@@ -67,16 +69,6 @@ _DEFINITION = JobDefinition(
 )
 
 
-def requests_for(jobs: int) -> Iterator[list[int]]:
-    """The batch sizes of each request that a number of jobs needs."""
-    while jobs > 0:
-        batches = min(MAX_BATCHES, -(-jobs // MAX_BATCH))
-        sizes = [MAX_BATCH] * batches
-        sizes[-1] = min(MAX_BATCH, jobs - MAX_BATCH * (batches - 1))
-        yield sizes
-        jobs -= sum(sizes)
-
-
 def _counts(jobs: dict[JobStatus, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in jobs.items()) or "no jobs"
 
@@ -94,7 +86,7 @@ def opened(stack: Stack, say: Say) -> Iterator[Workplace]:
     with HtcClient(stack.base_url, key) as client, tempfile.TemporaryDirectory() as folder:
         project = client.create_project("bench")
         image = busybox.build(Path(folder, "image"))
-        push.push(image, project.container_registry, IMAGE, client.registry_token(project.project_id))
+        push(image, project.container_registry, IMAGE, client.registry_token(project.project_id))
         place = Workplace(stack, client, project.project_id, agent_key)
         try:
             yield place

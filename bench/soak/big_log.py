@@ -7,11 +7,11 @@ import time
 import asyncpg
 import msgspec
 
-from bench.control_plane.measure import Figures, milliseconds, sizes
-from bench.control_plane.stack import Say
+from bench.control_plane.measure import sizes
 from bench.soak.parts import Watch, wait_until
 from bench.soak.place import Place, batch
 from bench.soak.workload import line_of
+from openhtc.bench.figures import Figures, Say, milliseconds
 from openhtc.domain.enums import JobStatus, SortOrder
 
 HELP = "one job with a very long log"

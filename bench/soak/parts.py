@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bench.control_plane.measure import cpu_seconds, cpu_seconds_of, tree
-from bench.control_plane.stack import PARTS, Stack
+from bench.control_plane.stack import PARTS, Stack, StackFailed
 
 SLOT_PROGRAM = "openhtc-slot"
 AGENT, SLOTS, JOBS = "agent itself", "slots", "jobs"
@@ -68,10 +69,11 @@ class Watch:
         return {part: round(seconds, 2) for part, seconds in used.items()}
 
     def _run(self) -> None:
-        while not self._over.wait(self._seconds):
-            for part, now in memory_mib(self._stack).items():
-                self.peak[part] = max(self.peak[part], now)
-            self._look_below_agent()
+        with suppress(StackFailed):  # the service was stopped, which is for others to tell
+            while not self._over.wait(self._seconds):
+                for part, now in memory_mib(self._stack).items():
+                    self.peak[part] = max(self.peak[part], now)
+                self._look_below_agent()
 
     def _look_below_agent(self) -> None:
         """A job that is seen for the first time began a moment ago: all that it used counts."""

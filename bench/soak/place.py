@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.control_plane.stack import Say, Stack
+from bench.control_plane.stack import Stack
+from openhtc.bench.figures import Say
 from openhtc.client import HtcClient
 from openhtc.client.models import Job, Summary
 from openhtc.client.submissions import JobBatch, JobDefinition, RetryStrategy
@@ -17,9 +18,10 @@ from openhtc.domain.enums import JobStatus
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from images.busybox import add_skeleton
-from images.layer import Layer
-from images.layout import ImageConfig, write_layout
-from images.push import push
+
+from openhtc.client.images.layer import Layer
+from openhtc.client.images.layout import ImageConfig, write_layout
+from openhtc.client.images.push import push
 
 IMAGE = "worker:1"
 WORKER = Path(__file__).with_name("worker.c")

@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bench.control_plane.measure import Figures
-from bench.control_plane.stack import PARTS, Say
+from bench.control_plane.stack import PARTS
 from bench.soak.parts import wait_until
 from bench.soak.place import Place, batch
 from bench.soak.plot import write_plot
 from bench.soak.samples import Sample, Sampler, growth_mib, rate_between
 from bench.soak.verify import Findings, Workload, verify
 from bench.soak.workload import BATCH_SIZE, KINDS, MAX_RETRIES, TIMEOUT_SECONDS
+from openhtc.bench.figures import Figures, Say
 
 HELP = "jobs of every kind: throughput and memory over time, and every job checked"
 BATCHES = 100

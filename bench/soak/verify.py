@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from bench.control_plane.stack import Say
 from bench.soak.place import Place
 from bench.soak.workload import BATCH_SIZE, KINDS, Kind, kind_of, lines_of
+from openhtc.bench.figures import Say
 from openhtc.client.models import Job
 from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import JobStatus, ViewType

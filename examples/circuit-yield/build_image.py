@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from images.busybox import add_skeleton
 from images.cache import cache_folder, key_of
 from images.debian import PackagesError, fetch, resolve
-from images.layer import MERGED, Layer
-from images.layout import Image, ImageConfig, read_layout, write_layout
+
+from openhtc.client.images.layer import MERGED, Layer
+from openhtc.client.images.layout import Image, ImageConfig, read_layout, write_layout
 
 CIRCUIT = Path(__file__).resolve().parent / "job"
 TAG = "1"

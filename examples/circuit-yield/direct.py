@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from build_image import build
-from images.layout import Image, unpack
+
+from openhtc.client.images.layout import Image, unpack
 
 _EACH_ROW = 'for row in "$@"; do /circuit/simulate.sh "$row" result.json && cat result.json || exit; done'
 

@@ -14,7 +14,6 @@ import stamina
 from aggregate import aggregate
 from build_image import build
 from images.debian import PackagesError
-from images.push import PushError
 from report import as_json, table, write_csv, write_histogram
 from rich.console import Console
 from rich.progress import (
@@ -31,6 +30,7 @@ from service import Service, ServiceError, running_service
 from workflow import MAX_JOBS, Run, ensure_image, ensure_project, failed_jobs, fetch_results, run_jobs
 
 from openhtc.client import HtcClient
+from openhtc.client.images.push import PushError
 from openhtc.client.models import Project, Summary
 from openhtc.domain.errors import OpenhtcError
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import obstore
-from images.layout import Image
-from images.push import push
 from obstore.store import S3Store
 
 from openhtc.client import HtcClient, HtcError, JobBatch, JobDefinition, RetryStrategy, watch_task
+from openhtc.client.images.layout import Image
+from openhtc.client.images.push import push
 from openhtc.client.models import Job, Project, Summary, Task
 from openhtc.domain.enums import ImageState, JobStatus
 

@@ -12,8 +12,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from images.layer import Layer
-from images.layout import Image, ImageConfig, write_layout
+from openhtc.client.images.layer import Layer
+from openhtc.client.images.layout import Image, ImageConfig, write_layout
 
 BUSYBOX = Path("/usr/bin/busybox")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nsim:x:1000:1000:sim:/home/sim:/bin/sh\n"

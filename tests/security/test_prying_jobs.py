@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from images import busybox
-from images.layer import Layer
-from images.layout import Image, ImageConfig, write_layout
+
+from openhtc.client.images.layer import Layer
+from openhtc.client.images.layout import Image, ImageConfig, write_layout
 
 from ..stack import Api, Json, Stack, Task, batch, shell
 

@@ -8,6 +8,7 @@ import typer
 
 from openhtc import __version__
 from openhtc.cli.agent import agent
+from openhtc.cli.bench import bench
 from openhtc.cli.down import down
 from openhtc.cli.output import print_error
 from openhtc.cli.server import server
@@ -38,7 +39,7 @@ def _root(
     """Verbs of the service on one machine, and its programs for many."""
 
 
-for verb in (up, down, status, server, agent):
+for verb in (up, down, status, server, agent, bench):
     app.command()(verb)
 
 

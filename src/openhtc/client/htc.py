@@ -99,6 +99,10 @@ class HtcClient:
     def task(self, project_id: str, task_id: str) -> models.Task:
         return self._get(_task(project_id, task_id), models.Task)
 
+    def delete_task(self, project_id: str, task_id: str) -> None:
+        """With its jobs, those too that run; only a workspace administrator may, or who made the task."""
+        self._send.request("DELETE", _task(project_id, task_id), idempotent=True)
+
     def tasks(self, project_id: str) -> Iterator[models.Task]:
         return self._pages(f"{_project(project_id)}/tasks", models.Task)
 

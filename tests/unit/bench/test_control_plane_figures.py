@@ -2,11 +2,13 @@
 
 import pytest
 from bench.control_plane.load_agent import Drain
-from bench.control_plane.measure import growth_per_job, milliseconds, percentile, spread
+from bench.control_plane.measure import growth_per_job
 from bench.control_plane.turns import Turn, summed_up
-from bench.control_plane.workplace import requests_for
 from hypothesis import given
 from hypothesis import strategies as st
+
+from openhtc.bench.figures import milliseconds, percentile, spread
+from openhtc.bench.place import requests_for
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300), st.sampled_from([1, 50, 95, 99, 100]))

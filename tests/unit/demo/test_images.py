@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 from images import busybox
 from images.cache import key_of
-from images.layer import Layer
-from images.layout import ImageConfig, blob_path, layer_files, read_layout, unpack, write_layout
+
+from openhtc.client.images.layer import Layer
+from openhtc.client.images.layout import (
+    ImageConfig,
+    blob_path,
+    layer_files,
+    read_layout,
+    unpack,
+    write_layout,
+)
 
 
 def names_of(layout: Path, tag: str) -> list[str]:

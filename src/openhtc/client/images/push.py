@@ -2,15 +2,17 @@
 
 import base64
 import json
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from images.layout import Image
+from openhtc.client.images.layout import Image
+from openhtc.domain.errors import OpenhtcError
 
 
-class PushError(Exception):
-    """skopeo refused, with what it said."""
+class PushError(OpenhtcError):
+    """skopeo refused, with what it said, or is missing."""
 
 
 def push(image: Image, container_registry: str, name: str, token: str) -> None:
@@ -19,6 +21,8 @@ def push(image: Image, container_registry: str, name: str, token: str) -> None:
     The token goes through a file that only we can read, never through a command line. Registries on
     this machine may speak plain HTTP.
     """
+    if shutil.which("skopeo") is None:
+        raise PushError("The program skopeo is needed to push an image: apt-get install skopeo")
     host = container_registry.split("/", 1)[0]
     verify = "false" if host.rsplit(":", 1)[0] in ("127.0.0.1", "localhost", "[::1]") else "true"
     with tempfile.TemporaryDirectory() as private:

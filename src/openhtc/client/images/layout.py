@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import platform
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images.layer import Packed
+from openhtc.client.images.layer import Packed
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Image:
 
 
 def architecture() -> str:
-    """What Debian and OCI both call this machine: amd64, arm64."""
-    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    """What OCI calls this machine: amd64, arm64."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def write_layout(target: Path, tag: str, layer: Packed, config: ImageConfig) -> Image:
@@ -105,7 +106,7 @@ def _config(config: ImageConfig, diff_id: str) -> dict[str, object]:
         "os": "linux",
         "config": {name: value for name, value in start.items() if value},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
-        "history": [{"created_by": "openhtc examples"}],
+        "history": [{"created_by": "openhtc"}],
     }
 
 

@@ -26,7 +26,8 @@ class Answered(msgspec.Struct):
 def read(origin: str, bearer: str, questions: Iterable[Question]) -> dict[str, Answered]:
     """Ask everything in order. Raises ValueError for an answer that is not a 200."""
     parts = urlsplit(origin)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    kind_of = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind_of(parts.hostname or "", parts.port, timeout=60)
     headers = {"Authorization": f"Bearer {bearer}"}
     found: dict[str, Answered] = {}
     for kind, path in questions:

@@ -1,0 +1,1 @@
+"""What an installed service does in figures, seen through its API alone: `openhtc bench`."""
