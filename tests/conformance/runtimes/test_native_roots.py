@@ -54,7 +54,8 @@ def bench(mode, sandbox, area: Path, tmp_path: Path, slot_name: str):
 
 def root_of(bench: Workbench) -> str:
     """The number of the root that the slot has now; empty when the last job took it with it."""
-    return "".join(path.name for path in (bench.slot.slot._directory / "scratch/disk/job").iterdir())
+    layers = bench.slot.slot._directory / "scratch/disk/job"
+    return "".join(path.name for path in layers.iterdir() if path.name.isdigit())
 
 
 def settled(bench: Workbench) -> str:

@@ -13,26 +13,23 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Two mount namespaces. The base holds nothing but what roots are made of. The template is made from it for each image
  * and holds one root and nothing else; containers get copies of the template. A root that no job changed serves the
  * next job of the same image as well. */
 
+#define BESIDE "beside"
 #define FULL_BYTES (4u << 20) /* ext4 refuses the last blocks to writers before it says zero */
 #define TRIM_BYTES (64u << 20)
 
 static int base = -1, space = -1;
 static unsigned generation;
-static char *image, *workdir;
+static char *image, *workdir, *beside_of;
 static bool entered, made_workdir, new_ipc = true;
-static int shm = -1, pts = -1;
 static uint64_t shm_bytes;
-static struct statvfs shm_before;
-static struct stat shm_made;
 
-static bool fail(struct failure *failure, const char *what)
+bool fail(struct failure *failure, const char *what)
 {
     failure->what = what;
     failure->error = errno;
@@ -54,7 +51,8 @@ bool root_begin(struct failure *failure)
     const int with_all = options.users < 0 ? MS_REC : 0;
     const struct { const char *source, *name; int flags; } parts[] = {
         {options.images, "images", with_all}, {options.space, "space", with_all}, {"/dev", "dev", with_all},
-        {"/sys/devices/system", "sys", with_all}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}, {NULL, "queues", 0}};
+        {"/sys/devices/system", "sys", with_all}, {"/proc", "proc", MS_REC}, {NULL, "root", 0}, {NULL, "queues", 0},
+        {NULL, "made", 0}, {NULL, "made/dev", 0}, {NULL, "made/sys", 0}};
     const size_t count = sizeof parts / sizeof *parts;
     int sources[sizeof parts / sizeof *parts];
     char place[4096];
@@ -83,90 +81,9 @@ static void back_to_base(void)
     if (setns(base, CLONE_NEWNS) != 0) _exit(72); /* in a job's root there is nothing to go on with */
 }
 
-/* /dev and /sys --------------------------------------------------------------------------------- */
-
-/* A node of its own where that is allowed, because every mount costs each container its copy; else the host's. */
-static bool make_device(const char *name)
-{
-    char source[64], target[64];
-    struct stat status;
-    snprintf(source, sizeof source, "/dev/%s", name);
-    snprintf(target, sizeof target, "/root/dev/%s", name);
-    if (stat(source, &status) != 0) return false;
-    if (mknod(target, S_IFCHR | 0666, status.st_rdev) == 0) {
-        int node = open(target, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-        if (node >= 0 || errno == ENXIO) {
-            if (node >= 0) close(node);
-            return chmod(target, 0666) == 0;
-        }
-        unlink(target);
-    }
-    int file = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
-    if (file < 0) return false;
-    close(file);
-    return mount(source, target, NULL, MS_BIND, NULL) == 0;
-}
-
-static bool make_devices(void)
-{
-    static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
-    static const char *const links[][2] = {{"/proc/self/fd", "/root/dev/fd"},     {"/proc/self/fd/0", "/root/dev/stdin"},
-                                           {"/proc/self/fd/1", "/root/dev/stdout"}, {"/proc/self/fd/2", "/root/dev/stderr"},
-                                           {"/proc/kcore", "/root/dev/core"},     {"pts/ptmx", "/root/dev/ptmx"}};
-    if (mount("tmpfs", "/root/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=64k,mode=755") != 0) return false;
-    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-        if (!make_device(nodes[i])) return false;
-    for (size_t i = 0; i < sizeof links / sizeof *links; i++)
-        if (symlink(links[i][0], links[i][1]) != 0) return false;
-    if (mkdir("/root/dev/shm", 0755) != 0 || mkdir("/root/dev/pts", 0755) != 0 || mkdir("/root/dev/none", 0555) != 0) return false;
-    if (mount("devpts", "/root/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") != 0) return false;
-    pts = open("/root/dev/pts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (pts < 0) return false;
-    return mount(NULL, "/root/dev", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) == 0;
-}
-
-static bool make_sys(void)
-{
-    const int closed = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    if (mount("tmpfs", "/root/sys", "tmpfs", (unsigned long)closed, "size=64k,mode=755") != 0) return false;
-    if (mkdir("/root/sys/devices", 0755) != 0 || mkdir("/root/sys/devices/system", 0755) != 0) return false;
-    if (mount("/sys", "/root/sys/devices/system", NULL, MS_BIND, NULL) != 0) return false;
-    const unsigned long again = MS_REMOUNT | MS_BIND | MS_RDONLY | (unsigned long)closed;
-    return mount(NULL, "/root/sys/devices/system", NULL, again, NULL) == 0 && mount(NULL, "/root/sys", NULL, again, NULL) == 0;
-}
-
-/* /dev/shm, with the size that this job may have. */
-static bool make_shm(uint64_t bytes)
-{
-    char setup[64];
-    snprintf(setup, sizeof setup, "size=%llu,mode=1777", (unsigned long long)bytes);
-    shm_bytes = bytes;
-    if (mount("tmpfs", "/root/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, setup) != 0) return false;
-    shm = open("/root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return shm >= 0 && fstatvfs(shm, &shm_before) == 0 && fstat(shm, &shm_made) == 0;
-}
-
-/* Nothing is in it, and it is as it was made. */
-static bool shm_untouched(void)
-{
-    struct statvfs now;
-    struct stat status;
-    return fstatvfs(shm, &now) == 0 && now.f_ffree == shm_before.f_ffree && fstat(shm, &status) == 0 &&
-           status.st_mode == shm_made.st_mode && status.st_uid == shm_made.st_uid && flistxattr(shm, NULL, 0) <= 0;
-}
-
-/* Terminals go with the processes that had them open. The modes only an ordinary user's container could change: it has
-   the user that made them. */
-static bool pts_untouched(void)
-{
-    struct stat now, multiplexer;
-    return fstat(pts, &now) == 0 && fstatat(pts, "ptmx", &multiplexer, AT_SYMLINK_NOFOLLOW) == 0 &&
-           now.st_mode == (S_IFDIR | 0755) && multiplexer.st_mode == (S_IFCHR | 0666);
-}
-
 static bool untouched(const struct timespec *job_started)
 {
-    return !made_workdir && shm_untouched() && pts_untouched() && ipc_untouched() && upper_untouched(job_started);
+    return !made_workdir && devices_untouched() && ipc_untouched() && upper_untouched(job_started);
 }
 
 /* The image's working directory ----------------------------------------------------------------- */
@@ -215,6 +132,17 @@ static bool make_workdir(int root, const struct request *request)
 
 /* A root ------------------------------------------------------------------------------------------ */
 
+/* The layer beside the image, which serves all roots on it. */
+static bool make_beside(const char *lower, struct failure *failure)
+{
+    if (beside_of != NULL && strcmp(beside_of, lower) == 0) return true;
+    free(beside_of);
+    beside_of = NULL;
+    if (!beside_make(space, BESIDE, lower)) return fail(failure, "the layer beside the image");
+    beside_of = strdup(lower);
+    return true;
+}
+
 static bool mount_overlay(const char *lower, struct failure *failure)
 {
     char names[32], setup[4096];
@@ -227,7 +155,7 @@ static bool mount_overlay(const char *lower, struct failure *failure)
     if (strpbrk(lower, ",:\\") != NULL) return errno = EINVAL, fail(failure, "the image's path");
     /* Nobody needs this tree after a crash: "volatile" leaves out every sync. As an ordinary user the overlay keeps its
      * own marks in attributes that such a user may write. */
-    snprintf(setup, sizeof setup, "lowerdir=%s,upperdir=/space/%u/upper,workdir=/space/%u/work%s", lower, generation, generation,
+    snprintf(setup, sizeof setup, "lowerdir=/space/" BESIDE ":%s,upperdir=/space/%u/upper,workdir=/space/%u/work%s", lower, generation, generation,
              options.users >= 0 ? ",index=off,metacopy=off,volatile" : ",userxattr");
     if (unshare(CLONE_NEWNS) != 0) return fail(failure, "a mount namespace");
     entered = true;
@@ -242,14 +170,14 @@ static bool make_root(const struct request *request, struct failure *failure, bo
     if (strncmp(request->image, options.images, strlen(options.images)) != 0 || *below != '/' || strstr(below, "/../") != NULL)
         return errno = EINVAL, fail(failure, "the image's path");
     snprintf(lower, sizeof lower, "/images%s", below);
-    if (!mount_overlay(lower, failure)) return false;
+    if (!devices_make(request->run.shm_bytes, failure)) return false;
+    if (!make_beside(lower, failure) || !mount_overlay(lower, failure)) return false;
     int root = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
     made_workdir = false;
     bool made = root >= 0 && make_workdir(root, request);
     if (root >= 0) close(root);
     if (!made) return *no_workdir = true, fail(failure, request->workdir);
-    if (!make_devices() || !make_shm(request->run.shm_bytes)) return fail(failure, "/dev");
-    if (!make_sys()) return fail(failure, "/sys");
+    if (!devices_attach()) return fail(failure, "/dev");
     /* An ordinary user may mount a new /proc only where a whole one can be seen. The job's own covers this one. */
     if (options.users < 0 && mount("/proc", "/root/proc", NULL, MS_BIND | MS_REC, NULL) != 0) return fail(failure, "/proc");
     if (chdir("/root") != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
@@ -271,9 +199,7 @@ static bool drop_root(void)
     if (generation == 0) return true;
     back_to_base();
     upper_forget();
-    if (shm >= 0) close(shm);
-    if (pts >= 0) close(pts);
-    shm = pts = -1;
+    devices_clean();
     bool measured = fstatvfs(space, &before) == 0;
     snprintf(name, sizeof name, "%u", generation);
     if (faccessat(space, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !tree_remove(space, name)) return false;
@@ -292,6 +218,7 @@ bool root_enter(const struct request *request, struct failure *failure, bool *no
     free(workdir);
     image = strdup(request->image);
     workdir = strdup(request->workdir);
+    shm_bytes = request->run.shm_bytes;
     if (image == NULL || workdir == NULL || !make_root(request, failure, no_workdir)) {
         int error = failure->error;
         drop_root();

@@ -4,7 +4,8 @@
  *   main.c    the loop: requests in, one container at a time, news out
  *   wire.c    frames on the socket to the agent
  *   root.c    the root file system that jobs get copies of
- *   upper.c   what we put into its writable layer; did a job change it?
+ *   upper.c   its layers beside the image; did a job change anything?
+ *   devices.c its /dev and /sys; did a job leave anything in /dev/shm?
  *   ipc.c     shared memory, semaphores and queues; did a job leave any?
  *   tree.c    removing what a job wrote
  *   job.c     a container's first process, and the program under it
@@ -100,6 +101,7 @@ struct failure {
     const char *what;
     int error;
 };
+bool fail(struct failure *failure, const char *what); /* with errno; false */
 
 /* root.c */
 bool root_begin(struct failure *failure);
@@ -108,13 +110,18 @@ bool root_leave(const struct timespec *job_started); /* false when the disk cann
 bool root_full(void);
 
 /* upper.c */
+bool beside_make(int space, const char *name, const char *image);
 bool upper_make(int space, const char *name, const char *image);
-bool upper_directory(const char *path, const struct stat *like, mode_t mode);
-void upper_note(const char *path);
 bool upper_settle(void);
 bool upper_untouched(const struct timespec *job_started);
 void upper_wait(void);
 void upper_forget(void);
+
+/* devices.c */
+bool devices_make(uint64_t shm_bytes, struct failure *failure);
+bool devices_attach(void);
+bool devices_untouched(void);
+void devices_clean(void);
 
 /* ipc.c */
 bool ipc_new(void);
