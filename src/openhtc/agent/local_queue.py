@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 from openhtc.agent.capacity import NOTHING, fits, minus, plus
 from openhtc.agent.held import HeldJob
@@ -99,11 +100,15 @@ class LocalQueue:
             return job
 
     def requeue(self, job: HeldJob) -> bool:
-        """A job that has left the line without having begun is the next; False when the queue was closed."""
+        """A job that has left the line without having begun waits again, before all that came after it.
+
+        False when the queue was closed.
+        """
         with self._changed:
             if self._closed:
                 return False
-            self._waiting.appendleft(job)
+            before = sum(1 for _ in takewhile(lambda one: one.taken_at < job.taken_at, self._waiting))
+            self._waiting.insert(before, job)
             self._queued = plus(self._queued, job.work.needs)
             self._work.notify()
             return True

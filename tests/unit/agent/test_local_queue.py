@@ -172,3 +172,26 @@ def test_stock_can_be_forgone() -> None:
     assert queue.wait_wanted(0) is not None, "a short job before: stock is wanted"
     queue.stop_stocking(3600)
     assert queue.wait_wanted(0) is None
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_jobs_that_left_the_line_wait_again_in_their_order(order: list[int]) -> None:
+    queue = queue_of(1)
+    jobs = [job(number) for number in range(6)]
+    queue.put(jobs)
+    running = queue.take()
+    assert running is jobs[0]
+    lined_up = [queue.line_up(running) for _ in range(3)]
+    assert lined_up == jobs[1:4]
+    for number in order:
+        queue.leave_line(jobs[1:4][number])
+        assert queue.requeue(jobs[1:4][number])
+    queue.done(running)
+    assert [_taken(queue) for _ in range(5)] == jobs[1:]
+
+
+def _taken(queue: LocalQueue) -> HeldJob | None:
+    found = queue.take()
+    if found is not None:
+        queue.done(found)
+    return found

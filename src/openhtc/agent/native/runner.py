@@ -304,7 +304,7 @@ class NativeSlots:
         runs = list(place.runs)
         for run in runs:
             self._take_out(place, run)
-        for run in reversed(runs):
+        for run in runs:
             if run is not runs[0] or code == program.DISK_NOT_EMPTIED:
                 self._begin_elsewhere(run.job)
             else:

@@ -17,7 +17,7 @@ static int shm = -1, pts = -1;
 static uint64_t shm_bytes;
 static struct statvfs shm_before;
 static struct stat shm_made;
-static bool sys_made;
+static bool mounted, sys_made;
 
 /* A node of its own where that is allowed, because every mount costs each container its copy; else the host's. */
 static bool make_device(const char *name)
@@ -66,6 +66,7 @@ static bool make_dev(uint64_t bytes)
                                            {"/proc/self/fd/1", "/made/dev/stdout"}, {"/proc/self/fd/2", "/made/dev/stderr"},
                                            {"/proc/kcore", "/made/dev/core"},     {"pts/ptmx", "/made/dev/ptmx"}};
     if (mount("tmpfs", "/made/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=64k,mode=755") != 0) return false;
+    mounted = true;
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
         if (!make_device(nodes[i])) return false;
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
@@ -111,11 +112,11 @@ bool devices_untouched(void)
 
 static void drop_dev(void)
 {
-    if (shm < 0 && pts < 0) return;
     if (shm >= 0) close(shm);
     if (pts >= 0) close(pts);
+    if (mounted) umount2("/made/dev", MNT_DETACH);
     shm = pts = -1;
-    umount2("/made/dev", MNT_DETACH);
+    mounted = false;
 }
 
 /* In the base: what a job left in its /dev goes. */
@@ -132,7 +133,7 @@ bool devices_make(uint64_t bytes, struct failure *failure)
     drop_dev();
     if (make_dev(bytes)) return true;
     fail(failure, "/dev");
-    umount2("/made/dev", MNT_DETACH);
+    drop_dev();
     return false;
 }
 

@@ -72,12 +72,26 @@ void job_begin(void)
     find_open(directories, sizeof directories / sizeof *directories, 0007);
 }
 
+/* An ordinary user's jobs have the user that made the network and IPC namespaces of the slot, whose settings they could
+ * leave behind for others. */
+static void make_settings_read_only(void)
+{
+    static const char *const names[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (access(names[i], F_OK) != 0) continue;
+        must(mount(names[i], names[i], NULL, MS_BIND, NULL) == 0 &&
+                 mount(NULL, names[i], NULL, CLOSED | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0,
+             names[i]);
+    }
+}
+
 /* /proc of the new process namespace, without the parts that tell of the host or reach into it. */
 static void make_proc(void)
 {
     must(mount("proc", "/proc", "proc", CLOSED, NULL) == 0, "/proc");
     for (size_t i = 0; i < masked_all; i++)
         must(mount(i < masked_files ? "/dev/null" : "/dev/none", masked[i], NULL, MS_BIND, NULL) == 0, "a part of /proc");
+    if (options.users < 0) make_settings_read_only();
 }
 
 static void make_new(const struct request *request)

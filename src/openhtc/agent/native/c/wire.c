@@ -87,12 +87,13 @@ static bool accept_frame(const struct header *header, const unsigned char *paylo
         last = &request->next;
         return true;
     }
-    /* A signal for a job that has not begun means that it shall not. */
-    for (struct request *r = first; r != NULL; r = r->next)
-        if (r->id == header->id) r->recalled = true;
-    if (header->kind == RECALL) return true;
     int32_t number;
-    if (header->kind != SIGNAL || header->length != sizeof number) return false;
+    if (header->kind != RECALL && (header->kind != SIGNAL || header->length != sizeof number)) return false;
+    /* A signal for a job that has not begun means that it shall not, and nothing to the one that runs. */
+    bool waits = false;
+    for (struct request *r = first; r != NULL; r = r->next)
+        if (r->id == header->id) waits = r->recalled = true;
+    if (waits || header->kind == RECALL) return true;
     memcpy(&number, payload, sizeof number);
     if (wanted.id != header->id || wanted.number != 9) {
         wanted.id = header->id;
