@@ -21,6 +21,7 @@ class Kind(IntEnum):
     STARTED = 16
     OUTPUT = 17
     ENDED = 18
+    RESTING = 19
 
 
 class Stage(IntEnum):

@@ -22,6 +22,8 @@ class Place:
     """The one that runs, then those that are lined up behind it."""
     reader: Reader = field(default_factory=Reader)
     busy: bool = False
+    resting: bool = False
+    """The program waits until nothing is left of the last job, and ends then."""
     watched: bool = False
     """Somebody measures its disk."""
     descriptor: int = -1
@@ -29,7 +31,13 @@ class Place:
 
     @property
     def is_idle(self) -> bool:
+        """Nothing runs, and nobody else has it."""
         return not self.runs and not self.busy
+
+    @property
+    def is_free(self) -> bool:
+        """A job can be sent here."""
+        return self.is_idle and not self.resting
 
     def serves(self, job: HeldJob) -> bool:
         """The job can begin here at once."""

@@ -6,8 +6,11 @@ from pathlib import Path
 from openhtc.domain.errors import SettingsError
 
 NAME = "openhtc-slot"
-DISK_NOT_EMPTIED = 73
-"""It ends so when a job left more behind than it removes itself."""
+DISK_NOT_EMPTIED, RESTED, UNCLEAN = 73, 74, 75
+"""It ends so when a job left more on its disk than it removes itself; after what a job had left in sockets has
+gone; when that is still there after minutes."""
+BETWEEN_JOBS = (DISK_NOT_EMPTIED, RESTED, UNCLEAN)
+"""No job ran then."""
 _BUILT = Path(__file__).parent / "bin" / NAME
 
 

@@ -95,7 +95,10 @@ class NativeSlots:
 
     def _hear(self, place: Place, kind: int, lease: int, payload: bytes) -> None:
         run = place.find(lease)
-        if run is None:
+        if kind == Kind.RESTING:
+            place.resting = True
+            logger.warning("slot_rests", slot=place.slot.name, lease=lease)
+        elif run is None:
             logger.error("slot_confused", slot=place.slot.name, kind=kind, lease=lease)
         elif kind == Kind.ENDED:
             self._ended(place, run, frames.ended(payload))
@@ -122,7 +125,7 @@ class NativeSlots:
                 self._prepare(place, job)
         ahead, now = self._queue.lined_up_per_slot(), time.monotonic()
         for place in self._places:
-            if place.runs and not place.busy and not goes_on(place, now):
+            if place.runs and not place.busy and not place.resting and not goes_on(place, now):
                 self._line_up(place, ahead)
 
     def _line_up(self, place: Place, ahead: int) -> None:
@@ -134,7 +137,7 @@ class NativeSlots:
 
     def _free_place(self) -> Place | None:
         for place in self._places:
-            if place.is_idle:
+            if place.is_free:
                 return place
         if len(self._places) == self._limit:
             return None
@@ -305,13 +308,16 @@ class NativeSlots:
         for run in runs:
             self._take_out(place, run)
         for run in runs:
-            if run is not runs[0] or code == program.DISK_NOT_EMPTIED:
+            if run is not runs[0] or code in program.BETWEEN_JOBS:
                 self._begin_elsewhere(run.job)
             else:
                 reason = f"the program of the slot ended with {code}"
                 logger.error("slot_program_ended", slot=place.slot.name, lease=run.lease, code=code)
                 self._tell(run.job, run.output, lost(run.job, place.slot.oom_kills(), reason), None)
-        place.busy = True
+        place.busy, place.resting = True, False
+        if code == program.UNCLEAN:
+            self._replace(place)
+            return
 
         def work() -> None:
             try:

@@ -5,6 +5,7 @@ the size of the disk changes, and when it ends: by a fault, or because a job lef
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from openhtc.agent.native import frames, program
 from openhtc.agent.runtimes.ending import reap, send, wait_readable
 from openhtc.agent.sandbox import seccomp
 from openhtc.agent.sandbox.cgroups import Cgroup
-from openhtc.agent.sandbox.ids_namespace import IdNamespaces
+from openhtc.agent.sandbox.ids_namespace import create_for_slot
 from openhtc.agent.sandbox.mode import Mode
 from openhtc.agent.sandbox.network import Network
 from openhtc.agent.sandbox.scratch import Scratch
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 _OWN_PROCESSES = 2
 """The slot's program and the container's first process count among the processes of the slot."""
 _END_SECONDS = 30.0
+_numbers = itertools.count()
+"""Of the slots of this process."""
 _DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGINT,
@@ -50,8 +53,6 @@ class Common:
     program: Path
     filter: int
     """Descriptor of the system call filter."""
-    users: int
-    """Descriptor of the user namespace of all containers; -1 where the agent is an ordinary user."""
     etc: int
     """Descriptor of a directory with files for every container's /etc."""
 
@@ -61,8 +62,7 @@ class Common:
         for name, content in shared.etc.items():
             (directory / name).write_bytes(content)
         etc = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        users = -1 if mode.ids.is_single else IdNamespaces(mode.ids).open(0)
-        return cls(shared, images.resolve(), program.find(), seccomp.compiled(), users, etc)
+        return cls(shared, images.resolve(), program.find(), seccomp.compiled(), etc)
 
 
 class NativeSlot:
@@ -78,7 +78,7 @@ class NativeSlot:
         self._scratch: Scratch | None = None
         self._disk_gib = 0
         self._network: Network | None = None
-        self._process = -1
+        self._process = self._users = -1
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
         self._unsent = b""
@@ -134,6 +134,9 @@ class NativeSlot:
             self._network.close()
         if self._scratch is not None:
             self._scratch.close()
+        if self._users >= 0:
+            os.close(self._users)
+            self._users = -1
         self._cgroup = self._network = self._scratch = None
 
     def drop_connections(self) -> None:
@@ -215,8 +218,8 @@ class NativeSlot:
                 "etc": self._common.etc,
                 **opened,
             }
-            if self._common.users >= 0:
-                passed["users"] = self._common.users
+            if not self._common.shared.ids.is_single:
+                passed["users"] = self._user_namespace()
             pid = self._spawn(passed, space)
         except BaseException:
             ours.close()
@@ -229,6 +232,12 @@ class NativeSlot:
         self._socket, self._unsent = ours, b""
         for file in self._cgroup.procs_files() if self._cgroup is not None else ():
             file.write_text(str(pid))
+
+    def _user_namespace(self) -> int:
+        """A descriptor; an ordinary user's slots have none of their own."""
+        if self._users < 0:
+            self._users = create_for_slot(self._common.shared.ids, next(_numbers))
+        return self._users
 
     def _spawn(self, passed: dict[str, int], space: Path) -> int:
         common = self._common

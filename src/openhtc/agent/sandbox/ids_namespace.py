@@ -33,7 +33,7 @@ class IdNamespaces:
         """A descriptor of the namespace owned by the container user ``uid``; the caller closes it."""
         with self._lock:
             if uid not in self._open:
-                self._open[uid] = _create(self._ids, uid)
+                self._open[uid] = _create(self._ids, str(self._ids.host(uid)))
                 if len(self._open) > _KEPT:
                     os.close(self._open.popitem(last=False)[1])
             self._open.move_to_end(uid)
@@ -45,8 +45,16 @@ class IdNamespaces:
                 os.close(self._open.popitem()[1])
 
 
-def _create(ids: IdMap, uid: int) -> int:
-    owner = str(ids.host(uid))
+def create_for_slot(ids: IdMap, number: int) -> int:
+    """A descriptor of a namespace that no other slot has, of an owner that no other has.
+
+    What the kernel counts for each namespace and its owner (inotify instances, pending signals, message queues) no
+    slot can take from another then.
+    """
+    return _create(ids, str(ids.base + ids.count + 1 + number))
+
+
+def _create(ids: IdMap, owner: str) -> int:
     as_owner = ["setpriv", "--reuid", owner, "--regid", owner, "--clear-groups"]
     holder = subprocess.Popen(
         [*as_owner, "unshare", "--user", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/"

@@ -43,7 +43,7 @@ static bool make_device(const char *name)
 
 static bool make_terminals(void)
 {
-    if (mount("devpts", "/made/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") != 0) return false;
+    if (mount("devpts", "/made/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,max=256") != 0) return false;
     pts = open("/made/dev/pts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return pts >= 0;
 }
@@ -93,6 +93,7 @@ static bool shm_untouched(void)
     struct stat status;
     return fstatvfs(shm, &now) == 0 && now.f_ffree == shm_before.f_ffree && fstat(shm, &status) == 0 &&
            status.st_mode == shm_made.st_mode && status.st_uid == shm_made.st_uid && status.st_gid == shm_made.st_gid &&
+           status.st_ctim.tv_sec == shm_made.st_ctim.tv_sec && status.st_ctim.tv_nsec == shm_made.st_ctim.tv_nsec &&
            flistxattr(shm, NULL, 0) <= 0;
 }
 

@@ -17,6 +17,7 @@
  * queue, so jobs of a slot share one as long as it is empty: the next job sees what it would see in a new one. */
 
 static int queues = -1;
+static bool used;
 
 /* In the base, where the file system of the new namespace's message queues is seen by nobody but us. */
 bool ipc_new(void)
@@ -27,6 +28,7 @@ bool ipc_new(void)
     }
     queues = -1;
     if (unshare(CLONE_NEWIPC) != 0) return false;
+    used = false;
     if (mount("mqueue", "/queues", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return errno == ENODEV;
     queues = open("/queues", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return queues >= 0;
@@ -46,7 +48,7 @@ static bool no_queues(void)
     return empty;
 }
 
-bool ipc_untouched(void)
+static bool is_empty(void)
 {
     struct shm_info memory;
     struct msginfo messages;
@@ -59,3 +61,39 @@ bool ipc_untouched(void)
            msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&messages) >= 0 && messages.msgpool == 0 &&
            semctl(0, 0, SEM_INFO, argument) >= 0 && semaphores.semusz == 0 && no_queues();
 }
+
+/* What a job leaves holds memory of its cgroup, and a namespace that ends is taken apart by the kernel later, when the
+ * next job runs already: so it is given back one by one. */
+static void clear(void)
+{
+    struct shm_info memory;
+    struct msginfo messages;
+    struct seminfo semaphores;
+    struct shmid_ds segment;
+    struct msqid_ds queue;
+    struct semid_ds set;
+    union {
+        int value;
+        struct semid_ds *set;
+        struct seminfo *info;
+    } about = {.info = &semaphores}, one = {.set = &set};
+    int id, last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&memory);
+    for (int i = 0; i <= last; i++)
+        if ((id = shmctl(i, SHM_STAT, &segment)) >= 0) shmctl(id, IPC_RMID, NULL);
+    last = msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&messages);
+    for (int i = 0; i <= last; i++)
+        if ((id = msgctl(i, MSG_STAT, &queue)) >= 0) msgctl(id, IPC_RMID, NULL);
+    last = semctl(0, 0, SEM_INFO, about);
+    for (int i = 0; i <= last; i++)
+        if ((id = semctl(i, 0, SEM_STAT, one)) >= 0) semctl(id, 0, IPC_RMID);
+}
+
+/* After a job: whether the next one may share the namespace. */
+void ipc_settle(void)
+{
+    if (is_empty()) return;
+    clear();
+    used = true;
+}
+
+bool ipc_untouched(void) { return !used; }

@@ -18,8 +18,14 @@
 
 /* A job that ends sooner is not told of twice: its end says when it began. */
 #define STARTED_AFTER_MS 5
+/* Each piece of output costs the agent: of small ones it gets what comes within a millisecond. */
+#define SMALL_BYTES 4096
+#define GATHER_US 1000
+/* So long a slot waits for what its last job left in sockets; then it rests, and its agent does without it meanwhile. */
+#define LEFT_MS 500
+#define REST_SECONDS 300
 
-enum { LEFT = 0, CANNOT = 70, FULL = 73 };
+enum { LEFT = 0, CANNOT = 70, FULL = 73, RESTED = 74, UNCLEAN = 75 };
 
 struct options options = {.network = -1, .users = -1, .filter = -1, .cpu = -1, .peak = -1, .ooms = -1, .etc = -1};
 
@@ -48,15 +54,18 @@ static void flush_all(void)
     }
 }
 
-/* One piece of output; false at its end, or when there is none at the moment. */
-static bool pass_on(int output, uint64_t id)
+/* One piece of output, its size; 0 at its end, or when there is none at the moment. A read ends where a write of the job
+ * ended, if the job has made the pipe so. */
+static size_t pass_on(int output, uint64_t id)
 {
     static char data[READ_BYTES];
-    ssize_t got = read(output, data, sizeof data);
-    if (got <= 0) return false;
-    wire_send(OUTPUT, id, data, (size_t)got, NULL, 0);
+    size_t have = 0;
+    ssize_t got;
+    while (have < sizeof data && (got = read(output, data + have, sizeof data - have)) > 0) have += (size_t)got;
+    if (have == 0) return 0;
+    wire_send(OUTPUT, id, data, have, NULL, 0);
     if (!wire_flush()) stop(LEFT, NULL);
-    return true;
+    return have;
 }
 
 static void tell_recalled(void);
@@ -77,6 +86,7 @@ static void attend(uint64_t id, int process, int output, int64_t started_us)
 {
     const int64_t tell_at = micros(CLOCK_MONOTONIC) + STARTED_AFTER_MS * 1000;
     bool told = false, open = true;
+    int64_t small_at = 0;
     for (;;) {
         struct pollfd at[] = {{process, POLLIN, 0},
                               {wire_fd(), (short)(POLLIN | (wire_blocked() ? POLLOUT : 0)), 0},
@@ -90,14 +100,18 @@ static void attend(uint64_t id, int process, int output, int64_t started_us)
         if (at[1].revents != 0) obey(id, process);
         if (wire_blocked() && !wire_flush()) stop(LEFT, NULL);
         if (at[0].revents != 0) return;
-        if (at[2].revents != 0 && !pass_on(output, id)) open = (at[2].revents & POLLHUP) == 0;
+        if (at[2].revents == 0) continue;
+        if (micros(CLOCK_MONOTONIC) - small_at < GATHER_US) nanosleep(&(struct timespec){0, GATHER_US * 1000}, NULL);
+        size_t passed = pass_on(output, id);
+        if (passed == 0) open = (at[2].revents & POLLHUP) == 0;
+        small_at = passed < SMALL_BYTES ? micros(CLOCK_MONOTONIC) : 0;
     }
 }
 
 static void drain(int output, uint64_t id)
 {
     do flush_all();
-    while (pass_on(output, id));
+    while (pass_on(output, id) > 0);
 }
 
 static void tell_end(uint64_t id, const struct ended *ended, const char *what)
@@ -134,6 +148,19 @@ static void fill_end(struct ended *ended, const struct meters *before, int64_t b
     meters_read(before, ended);
 }
 
+/* Until nothing is left of the last job. What was lined up begins elsewhere, and this program begins anew. */
+static void rest(void)
+{
+    for (int tries = 0; tries < REST_SECONDS * 10; tries++) {
+        if (!wire_read()) stop(LEFT, NULL);
+        wire_recall_all();
+        tell_recalled();
+        flush_all();
+        if (sockets_gone(100)) exit(RESTED);
+    }
+    exit(UNCLEAN);
+}
+
 /* Starts the container and waits for its end; false when there was none. */
 static bool run(const struct request *request, struct timespec *began_tick)
 {
@@ -157,11 +184,15 @@ static bool run(const struct request *request, struct timespec *began_tick)
     }
     attend(request->id, process, ends[0], ended.started_us);
     waitpid(pid, NULL, 0);
+    ipc_settle();
+    bool clean = sockets_gone(LEFT_MS);
     fill_end(&ended, &before, began);
     drain(ends[0], request->id);
+    if (!clean) wire_send(RESTING, request->id, NULL, 0, NULL, 0); /* first, so that nothing is sent here at the end */
     close(ends[0]);
     close(process);
     tell_end(request->id, &ended, ended.stage != RAN ? shared->what : NULL);
+    if (!clean) rest();
     return true;
 }
 
@@ -215,6 +246,7 @@ static void begin(void)
 {
     struct failure failure = {0};
     job_begin();
+    if (!sockets_begin()) stop(CANNOT, "the list of sockets");
     unshare(CLONE_NEWCGROUP); /* where there are none, nothing is seen of the host's either */
     if (!root_begin(&failure)) {
         errno = failure.error;

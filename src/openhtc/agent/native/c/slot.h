@@ -7,6 +7,7 @@
  *   upper.c   its layers beside the image; did a job change anything?
  *   devices.c its /dev and /sys; did a job leave anything in /dev/shm?
  *   ipc.c     shared memory, semaphores and queues; did a job leave any?
+ *   sockets.c what a job left in sockets that nobody reads
  *   tree.c    removing what a job wrote
  *   job.c     a container's first process, and the program under it
  *   meters.c  the cgroup's counters
@@ -27,7 +28,7 @@
 /* Frames ------------------------------------------------------------------------------------ */
 
 enum { RUN = 1, SIGNAL = 2, RECALL = 3 }; /* to this program */
-enum { STARTED = 16, OUTPUT = 17, ENDED = 18 }; /* from it */
+enum { STARTED = 16, OUTPUT = 17, ENDED = 18, RESTING = 19 }; /* from it */
 
 struct header {
     uint32_t length; /* of what follows the header */
@@ -79,6 +80,7 @@ int wire_take_signal(uint64_t id);      /* the strongest signal asked for since,
 void wire_send(uint32_t kind, uint64_t id, const void *a, size_t a_size, const void *b, size_t b_size);
 bool wire_blocked(void);                /* something waits to be sent */
 bool wire_flush(void);                  /* false when the agent has gone */
+void wire_recall_all(void);              /* nothing that waits is to begin */
 void request_free(struct request *request);
 
 /* What the slot was made with ---------------------------------------------------------------- */
@@ -125,7 +127,12 @@ void devices_clean(void);
 
 /* ipc.c */
 bool ipc_new(void);
+void ipc_settle(void);
 bool ipc_untouched(void);
+
+/* sockets.c */
+bool sockets_begin(void);
+bool sockets_gone(int milliseconds);
 
 /* tree.c: false when it is too large or too deep to be removed here */
 bool tree_remove(int directory, const char *name);

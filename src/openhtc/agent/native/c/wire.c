@@ -153,6 +153,11 @@ struct request *wire_take_recalled(void)
     return NULL;
 }
 
+void wire_recall_all(void)
+{
+    for (struct request *r = first; r != NULL; r = r->next) r->recalled = true;
+}
+
 int wire_take_signal(uint64_t id)
 {
     if (wanted.id != id) return 0;
