@@ -158,5 +158,5 @@ STEPS: dict[str, Step] = {
         lambda s: f"--finished={max(3000, s.jobs(50_000))}",
         lambda s: f"--requests={max(5, round(300 * min(1.0, s.scale)))}",
     ),
-    "bytes": _control_plane(size, lambda s: f"--jobs={s.jobs(100_000)}"),
+    "bytes": _control_plane(size, lambda s: f"--jobs={s.jobs(1_000_000)}"),
 }

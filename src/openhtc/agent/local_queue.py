@@ -12,7 +12,9 @@ from openhtc.agent.prefetch import JobSeconds, Load, Wanted, stock, wanted
 from openhtc.domain.work import BatchWork, Capacity
 
 LINE_SECONDS = 0.02
-"""Jobs that end sooner are lined up in their slot."""
+"""What is lined up in a slot should end within about this time."""
+LONGEST_LINED_UP_SECONDS = 0.2
+"""One job at least is lined up behind one that is this short."""
 MAX_LINED_UP = 8
 _DEFAULT_NEEDS = Capacity(vcpus=1, memory_mib=256, disk_gib=0)
 
@@ -114,10 +116,12 @@ class LocalQueue:
             return True
 
     def lined_up_per_slot(self) -> int:
-        """How many jobs should be lined up behind one that runs: as many as end within LINE_SECONDS."""
+        """How many jobs should be lined up behind one that runs: as many as end soon, one at least of short ones."""
         with self._changed:
             seconds = self._seconds.average
-        return 0 if seconds is None else min(MAX_LINED_UP, int(LINE_SECONDS / max(seconds, 0.001)))
+        if seconds is None or seconds > LONGEST_LINED_UP_SECONDS:
+            return 0
+        return max(1, min(MAX_LINED_UP, int(LINE_SECONDS / max(seconds, 0.001))))
 
     def replace(self, job: HeldJob, successor: HeldJob) -> None:
         """One job is done, and the one that was lined up behind it has begun."""

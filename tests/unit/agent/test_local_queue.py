@@ -195,3 +195,16 @@ def _taken(queue: LocalQueue) -> HeldJob | None:
     if found is not None:
         queue.done(found)
     return found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ahead"),
+    [(None, 0), (0.0001, 8), (0.002, 8), (0.005, 4), (0.019, 1), (0.1, 1), (0.21, 0), (5.0, 0)],
+)
+def test_so_many_are_lined_up_as_end_soon_and_one_at_least_of_short_jobs(
+    seconds: float | None, ahead: int
+) -> None:
+    queue = queue_of(1)
+    if seconds is not None:
+        queue._seconds.ended(seconds)
+    assert queue.lined_up_per_slot() == ahead
