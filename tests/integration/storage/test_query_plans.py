@@ -73,7 +73,7 @@ async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
         "lease of a drained batch": (
             leasing._SQL["lease_jobs"],
             ([mine[0].no], [100], agent, world.clock()),
-            10,
+            SIZE,
         ),
         "leases of an agent": (leasing._SQL["agent_leases"], (agent,), 100),
         "lock leases": (
@@ -88,6 +88,8 @@ async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
             page((0, -1), ids=[(mine[90], 7), (mine[3], 1)]),
             3 * SIZE,
         ),
+        "page of what starts": (jobs._SQL["page_jobs"], page((0, -1), status=3), 2 * SIZE),
+        "page of what failed": (jobs._SQL["page_jobs"], page((0, -1), status=6), 11 * SIZE),
         "one job": (jobs._SQL["find_job"], (mine[40].id, 17, task.id), 1),
     }
     too_many = {}

@@ -24,7 +24,7 @@ WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
 
 -- name: page_jobs
 -- A task's jobs after a position, by batch and index; group, status and job ids narrow it. Walks the task's batches
--- in order and stops when the page is full.
+-- in order and stops when the page is full; of a status only those that have such jobs by their own counters.
 SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
        b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
        j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
@@ -35,6 +35,8 @@ FROM (
         SELECT batch_no, id FROM batches
         WHERE task_id = $1 AND batch_no >= $2
           AND ($4::text IS NULL OR group_label = $4) AND ($6::uuid[] IS NULL OR id = ANY ($6))
+          AND CASE WHEN $5::smallint = 0 THEN held > 0 WHEN $5 = 2 THEN runnable > 0 WHEN $5 IN (3, 4) THEN active > 0
+                   WHEN $5 >= 5 THEN held + runnable + active < size ELSE true END
         ORDER BY batch_no
     ) batch
     CROSS JOIN LATERAL (
