@@ -61,6 +61,10 @@ def main() -> int:
         except (StackFailed, NotVerified, LogIncomplete, OpenhtcError, TimeoutError) as error:
             say(f"{name}: {error}")
             failed += 1
+        except KeyboardInterrupt:
+            say(f"{name}: interrupted; what was measured before stays")
+            failed += 1
+            break
     missed = print_table(file.figures)
     say(f"wrote {file.path}")
     if options.plot is not None:
