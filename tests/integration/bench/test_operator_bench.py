@@ -76,7 +76,6 @@ def test_tasks_that_fail_are_no_figures() -> None:
 def test_figures_need_a_durable_database(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measured(stack.data, stays=True)
     assert durability(measured)["synchronous_commit"] == "on"
-    monkeypatch.setenv("PGOPTIONS", "")
     url = measured.database_url
     monkeypatch.setattr(Measured, "database_url", f"{url}?options=-c%20synchronous_commit%3Doff")
     with pytest.raises(NotDurable, match="off"):
