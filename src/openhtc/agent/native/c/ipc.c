@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 /* A new IPC namespace takes a tenth of the start of a container. Hardly any job makes a System V object or a message
- * queue, so jobs of a slot share one as long as it is empty: the next job sees what it would see in a new one. */
+ * queue, so jobs of a slot share one as long as it is empty: the next job sees what it would see in a new one, but for ids
+ * that go on counting. */
 
 static int queues = -1;
 static bool used;
