@@ -36,7 +36,7 @@ def _settings(port: int, memory_mib: int) -> dict[str, str]:
         "wal_compression": "on",
         "max_wal_size": "2GB",
         # Job rows change a few times within seconds: clean up early, in small portions and without long naps.
-        "autovacuum_naptime": "10s",
+        "autovacuum_naptime": "3s",
         "autovacuum_vacuum_scale_factor": "0.05",
         "autovacuum_analyze_scale_factor": "0.05",
         "autovacuum_vacuum_cost_limit": "2000",

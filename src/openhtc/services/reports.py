@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from openhtc.domain.errors import InvalidRequest, Unauthorized
 from openhtc.domain.work import JobReport, LogChunk, Report, ReportAnswer
 from openhtc.services.changes import Changes
@@ -130,18 +132,10 @@ def _merged(items: list[JobReport]) -> list[JobReport]:
     """One report for each lease: the first end wins and takes the start's time with it."""
     merged: dict[Triple, JobReport] = {}
     for item in items:
-        before = merged.get(_triple(item))
-        if before is None or before.outcome is None:
-            started = item.started_at if item.started_at is not None or before is None else before.started_at
-            merged[_triple(item)] = JobReport(
-                item.lease,
-                item.batch,
-                item.index,
-                started,
-                item.ended_at,
-                item.outcome,
-                item.exit_code,
-                item.reason,
-                item.usage,
-            )
+        triple = _triple(item)
+        before = merged.get(triple)
+        if before is None or (before.outcome is None and item.started_at is not None):
+            merged[triple] = item
+        elif before.outcome is None:
+            merged[triple] = msgspec.structs.replace(item, started_at=before.started_at)
     return list(merged.values())
