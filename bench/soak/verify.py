@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import asyncpg
 
@@ -14,6 +15,9 @@ from openhtc.bench.figures import Say
 from openhtc.client.models import Job
 from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import JobStatus, ViewType
+from openhtc.services.clock import utc_now
+from openhtc.services.verification import Verification
+from openhtc.storage.database import Database
 
 _TOLD = 20
 _SIGNAL_CODE = 128
@@ -75,6 +79,8 @@ async def verify(
         await _count_attempts(place, workload, found)
         say("counting lines")
         await _count_lines(place, workload, numbers, found)
+        say("asking the database whether it keeps its promises")
+        await _keeps_promises(place, found)
         say("reading logs")
         for job in _sample(workload, logs_of_each):
             _read_log(place, workload, job, found)
@@ -163,6 +169,17 @@ async def _count_lines(place: Place, workload: Workload, numbers: dict[str, int]
             found.add(
                 f"the log of job {job} ({kind.name}) has {length} lines, not {kind.lines * kind.attempts}"
             )
+
+
+async def _keeps_promises(place: Place, found: Findings) -> None:
+    """What `openhtc verify` says of the task."""
+    database = await Database.connect(place.stack.database_url, 1)
+    try:
+        for finding in await Verification(database, utc_now).run(UUID(place.task_id), 5):
+            for broken in finding.rows:
+                found.add(f"{finding.check}: {broken.place}: {broken.problem}")
+    finally:
+        await database.close()
 
 
 def _sample(workload: Workload, of_each: int) -> Iterator[int]:

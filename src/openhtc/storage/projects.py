@@ -104,6 +104,10 @@ async def find_task(connection: Connection, project_id: UUID, task_id: UUID) -> 
     return None if row is None else Task(**row)
 
 
+async def has_task(connection: Connection, task_id: UUID) -> bool:
+    return bool(await connection.fetchval(_SQL["has_task"], task_id))
+
+
 async def lock_task(connection: Connection, task_id: UUID) -> LifecycleStatus:
     """The task's state, which cannot change until the transaction ends."""
     row = await connection.fetchrow(_SQL["lock_task"], task_id)

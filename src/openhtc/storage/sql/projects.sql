@@ -36,6 +36,9 @@ SELECT t.id, t.seq, t.project_id, t.name, t.description, t.created_by, t.created
 FROM tasks t JOIN projects p ON p.id = t.project_id
 WHERE t.id = $1 AND t.project_id = $2
 
+-- name: has_task
+SELECT EXISTS (SELECT 1 FROM tasks WHERE id = $1)
+
 -- name: lock_task
 -- Keeps the task from being archived or deleted until the caller's transaction ends.
 SELECT archived_at, deleted_at FROM tasks WHERE id = $1 FOR NO KEY UPDATE
