@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 from rich.console import Console
 
-from bench.control_plane import accept, queued, rate, reads, size, wake
+from bench.control_plane import accept, cancel, queued, rate, reads, size, wake
 from bench.control_plane.report import print_figures
 from bench.control_plane.stack import StackFailed, running
 from bench.control_plane.workplace import NotVerified, opened
@@ -22,6 +22,7 @@ from openhtc.telemetry import configure
 MEASUREMENTS: dict[str, ModuleType] = {
     "rate": rate,
     "accept": accept,
+    "cancel": cancel,
     "queued": queued,
     "reads": reads,
     "bytes": size,

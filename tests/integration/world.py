@@ -14,6 +14,7 @@ from openhtc.domain.identity import Caller, User
 from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import ClaimPair, EnvPair, JobDefinition, JobSubmitRequest, RetryStrategy
 from openhtc.domain.work import AgentHello, Capacity, JobReport, LogChunk, Report, ReportAnswer
+from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import micros
 from openhtc.services.duties import LeaseExpiry
 from openhtc.services.reports import Reports
@@ -83,6 +84,7 @@ class World:
     def __post_init__(self) -> None:
         self.reports = Reports(self.database, self.clock, LEASE_SECONDS)
         self.expiry = LeaseExpiry(self.database, self.clock)
+        self.cancelling = Cancelling(self.database, self.clock)
 
     async def user(
         self, workspace: str = "10-1000000", *, admin: bool = False, regions: tuple[str, ...] = (REGION,)
@@ -238,11 +240,8 @@ class World:
         )
 
     async def cancel(self, task: Task, group: str | None = None, owner: str | None = None) -> None:
-        await self.database.run(
-            lambda connection: jobs.cancel(
-                connection, task.id, group, owner, self.clock(), "Cancelled by user"
-            )
-        )
+        await self.database.run(lambda connection: self.cancelling.mark(connection, task.id, group, owner))
+        await self.cancelling.begin(task.id)
 
     async def job(self, batch: Batch, index: int = 0) -> dict[str, Any]:
         """The row of a job."""

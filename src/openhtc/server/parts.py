@@ -11,6 +11,7 @@ from openhtc.registry.tokens import RegistryTokens
 from openhtc.server.keeper import Duty, Keeper
 from openhtc.services.admission import Admission
 from openhtc.services.authentication import Authentication
+from openhtc.services.cancelling import Cancelling
 from openhtc.services.cleaning import (
     AgentRemoval,
     JobRemoval,
@@ -81,9 +82,10 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
         registry_tokens=registry_tokens,
         signal=WorkSignal(settings.database_url),
     )
-    admission = Admission(database, utc_now)
-    services = _services(settings, outside, admission)
-    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, *_cleaning(database, outside.stores)]
+    admission, cancelling = Admission(database, utc_now), Cancelling(database, utc_now)
+    services = _services(settings, outside, admission, cancelling)
+    cleaning = _cleaning(database, outside.stores)
+    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, cancelling, *cleaning]
     keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room})
     return Parts(services, outside.signal, keeper, outside.registry)
 
@@ -137,7 +139,9 @@ def _leasing(settings: ServerSettings, outside: Outside, registry: RegistryAcces
     )
 
 
-def _services(settings: ServerSettings, outside: Outside, admission: Admission) -> Services:
+def _services(
+    settings: ServerSettings, outside: Outside, admission: Admission, cancelling: Cancelling
+) -> Services:
     database, tokens, stores, clock = outside.database, outside.tokens, outside.stores, utc_now
     images = Images(database, outside.registry, clock, settings.registry_host)
     registry = RegistryAccess(database, tokens, outside.registry_tokens, clock)
@@ -150,12 +154,12 @@ def _services(settings: ServerSettings, outside: Outside, admission: Admission) 
         tokens=tokens,
         projects=Projects(database, clock),
         tasks=Tasks(database, clock),
-        task_life=TaskLife(database, clock),
+        task_life=TaskLife(database, cancelling, clock),
         retention=Retention(database, clock),
         images=images,
         registry=registry,
         submission=Submission(database, images, admission, clock),
-        jobs=Jobs(database, clock, strict_architecture=settings.strict_architecture),
+        jobs=Jobs(database, cancelling, clock, strict_architecture=settings.strict_architecture),
         logs=Logs(database, stores.default),
         storage=StorageAccess(database, stores, keys, clock),
         regions=Regions(database, clock),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import JobStatus, StatusCode
 from openhtc.domain.errors import InvalidRequest, NotFound
 from openhtc.domain.events import AttemptTimes, Event, derive
@@ -13,6 +13,7 @@ from openhtc.domain.permissions import Operation, may, permit
 from openhtc.domain.validation import check_group
 from openhtc.domain.work import Small
 from openhtc.services.access import task_for
+from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
 from openhtc.services.waiting import WaitingReasons
@@ -44,8 +45,11 @@ async def job_for(connection: Connection, caller: Caller, project_id: str, task_
 
 
 class Jobs:
-    def __init__(self, database: Database, clock: Clock, *, strict_architecture: bool = False) -> None:
+    def __init__(
+        self, database: Database, cancelling: Cancelling, clock: Clock, *, strict_architecture: bool = False
+    ) -> None:
         self._database = database
+        self._cancelling = cancelling
         self._clock = clock
         self._waiting = WaitingReasons(clock, strict_architecture=strict_architecture)
 
@@ -113,21 +117,24 @@ class Jobs:
         return cut(found, size, lambda item: item[0])
 
     async def cancel(self, caller: Caller, project_id: str, task_id: str, group: str | None) -> None:
-        """Cancel unfinished jobs; a member who is no administrator reaches only the own ones."""
+        """Cancel unfinished jobs; a member who is no administrator reaches only the own ones.
+
+        None of them starts any more, and most have ended when this returns; of very many the rest ends in seconds.
+        """
         check_group(group or "")
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection) -> UUID:
             _, task = await task_for(connection, caller, project_id, task_id)
             everybodys = may(caller, Operation.CANCEL_JOBS)
             owns_jobs = caller.job is None and await jobs.owns_batch(connection, task.id, caller.user.id)
             if not everybodys and not owns_jobs:
                 permit(caller, Operation.CANCEL_JOBS, task.created_by)
             owner = None if everybodys else caller.user.id
-            now = self._clock()
-            await jobs.cancel(connection, task.id, group, owner, now, CANCELLED_REASON)
-            await leasing.touch_tasks(connection, [task.id], now)
+            await self._cancelling.mark(connection, task.id, group, owner)
+            await leasing.touch_tasks(connection, [task.id], self._clock())
+            return task.id
 
-        await self._database.run(work)
+        await self._cancelling.begin(await self._database.run(work))
 
 
 def _narrow(wanted: Wanted) -> JobFilter | None:

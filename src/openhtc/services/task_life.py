@@ -1,13 +1,13 @@
 """Tasks archived, restored and deleted by people."""
 
-from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import LifecycleStatus
 from openhtc.domain.identity import Caller
 from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.retention import check_change
 from openhtc.services.access import task_for
+from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import Clock
-from openhtc.storage import audit, jobs, projects, retention
+from openhtc.storage import audit, projects, retention
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.projects import Task
 
@@ -15,8 +15,9 @@ from openhtc.storage.projects import Task
 class TaskLife:
     """Every change is decided under the lock on the task's row that submissions take too."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, cancelling: Cancelling, clock: Clock) -> None:
         self._database = database
+        self._cancelling = cancelling
         self._clock = clock
 
     async def change(self, caller: Caller, project_id: str, task_id: str, wanted: LifecycleStatus) -> Task:
@@ -48,12 +49,14 @@ class TaskLife:
             permit(caller, Operation.CHANGE_TASK, task.created_by)
             if await projects.lock_task(connection, task.id) is not LifecycleStatus.DELETED:
                 now = self._clock()
-                await jobs.cancel(connection, task.id, None, None, now, CANCELLED_REASON)
+                await self._cancelling.mark(connection, task.id)
                 await retention.delete_task(connection, task.id, now)
                 await audit.record(connection, now, caller.user.id, "task.delete", f"task:{task.id}", {})
             return await _read(connection, task)
 
-        return await self._database.run(work)
+        deleted = await self._database.run(work)
+        await self._cancelling.begin(deleted.id)
+        return deleted
 
 
 async def _read(connection: Connection, task: Task) -> Task:

@@ -14,8 +14,8 @@ from openhtc.storage import projects, verification
 from openhtc.storage.database import Database
 from openhtc.storage.verification import Broken
 
-_EXPIRY_GRACE = timedelta(minutes=1)
-"""The keeper takes leases back within a second or two; a new one is elected within some more."""
+_KEEPER_GRACE = timedelta(minutes=1)
+"""The keeper does within a second or two what is due; a new one is elected within some more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ CHECKS = (
     Check("shared_leases", "a fencing token belongs to one job"),
     Check("leases_of_ended_agents", "only live agents hold leases"),
     Check("overdue_leases", "leases that have run out are taken back"),
+    Check("overdue_cancellations", "cancellations are carried out"),
     Check("contradictory_jobs", "status, times and end of a job go together"),
     Check("untold_attempts", "every attempt is told, and none follows a success"),
     Check("wrong_charges", "retries are used up by what the program did only"),
@@ -72,7 +73,8 @@ class Verification:
         now = self._clock()
         bounds: dict[str, datetime | int] = {
             "missing_jobs": now - JOBS_KEPT,
-            "overdue_leases": now - _EXPIRY_GRACE,
+            "overdue_leases": now - _KEEPER_GRACE,
+            "overdue_cancellations": now - _KEEPER_GRACE,
             "wrong_charges": MAX_LOSSES,
         }
         findings = []

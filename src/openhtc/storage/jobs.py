@@ -1,4 +1,4 @@
-"""Batches and jobs as users see them: submission, reading, counting, cancelling."""
+"""Batches and jobs as users see them: submission, reading, counting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,13 +196,6 @@ async def count_by_group(
         _SQL["count_by_group"], task_id, after, None if labels is None else list(labels), limit
     )
     return [(row["group_label"], _counts(row)) for row in rows]
-
-
-async def cancel(
-    connection: Connection, task_id: UUID, group: str | None, owner: str | None, now: datetime, reason: str
-) -> None:
-    """End what waits and mark what agents hold; None for group and owner does not narrow."""
-    await connection.execute(_SQL["cancel_jobs"], task_id, group, owner, now, reason)
 
 
 async def owns_batch(connection: Connection, task_id: UUID, user_id: str) -> bool:

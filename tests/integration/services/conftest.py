@@ -175,7 +175,7 @@ def assemble(world: World, far: Far, signal: WorkSignal, client: RegistryClient)
         limits=Limits(database, admission, clock),
         admission=admission,
         submission=Submission(database, images, admission, clock),
-        jobs=Jobs(database, clock),
+        jobs=Jobs(database, world.cancelling, clock),
         logs=Logs(database, far.objects),
         storage=StorageAccess(database, far.stores, cache, clock),
         regions=Regions(database, clock),

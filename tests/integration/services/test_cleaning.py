@@ -34,7 +34,7 @@ async def test_c36_jobs_go_60_days_after_their_end(place: Place) -> None:
     batch = await world.batch(place.task, 3, group="g")
     key = await place.run(batch, 3)
     ids = (str(place.task.project), str(place.task.id))
-    jobs = Jobs(world.database, world.clock)
+    jobs = Jobs(world.database, world.cancelling, world.clock)
     world.clock.step(KEPT - 1)
     assert await place.jobs.run_once() == 0
     assert len((await jobs.page(me, *ids, Wanted(), None, 10)).items) == 3
@@ -99,7 +99,7 @@ async def test_a_group_stays_as_long_as_one_of_its_jobs(place: Place) -> None:
     world.clock.step(KEPT)
     await world.batch(place.task, 1, group="both")
     assert await place.jobs.run_once() == 3
-    jobs = Jobs(world.database, world.clock)
+    jobs = Jobs(world.database, world.cancelling, world.clock)
     groups = await jobs.groups(
         caller(place.user), str(place.task.project), str(place.task.id), None, None, 10
     )

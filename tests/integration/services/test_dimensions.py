@@ -224,7 +224,7 @@ async def test_what_waits_for_an_architecture_says_so_on_a_strict_server(
 ) -> None:
     batch = await core.world.batch(task, architecture="A100")
     await core.world.agent()
-    strict = Jobs(core.world.database, core.world.clock, strict_architecture=True)
+    strict = Jobs(core.world.database, core.world.cancelling, core.world.clock, strict_architecture=True)
     assert await reason(core, admin, batch) is None
     assert await reason(core, admin, batch, strict) == (
         f"waiting: no live node of {REGION} has the architecture A100"

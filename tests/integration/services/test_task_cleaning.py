@@ -36,7 +36,10 @@ class House:
 
     def __post_init__(self) -> None:
         database, clock = self.world.database, self.world.clock
-        self.policies, self.life = Retention(database, clock), TaskLife(database, clock)
+        self.policies, self.life = (
+            Retention(database, clock),
+            TaskLife(database, self.world.cancelling, clock),
+        )
         self.archival, self.deletion = TaskArchival(database, clock), TaskDeletion(database, clock)
 
     async def policy(self, archive_after: int, delete_after: int) -> None:

@@ -25,7 +25,7 @@ RUNNABLE, STARTING, FAILED = 2, 3, 6
 
 @pytest.fixture
 def life(world: World) -> TaskLife:
-    return TaskLife(world.database, world.clock)
+    return TaskLife(world.database, world.cancelling, world.clock)
 
 
 def ids(task: Task) -> tuple[str, str]:

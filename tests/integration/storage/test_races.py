@@ -95,16 +95,38 @@ async def test_a_cancel_that_meets_a_lease_under_way_marks_the_job(world: World,
     await world.check_counters()
 
 
-async def test_a_lease_that_meets_a_cancel_under_way_gets_nothing(world: World, connect: Connect) -> None:
+async def test_a_lease_that_meets_a_cancel_under_way_is_told_to_stop(world: World, connect: Connect) -> None:
     task = await world.task()
-    batch = await world.batch(task)
+    batch = await world.batch(task, 2)
     agent = await world.agent()
     other = await connect()
     async with other.transaction():
-        await jobs.cancel(other, task.id, None, None, world.clock(), "Cancelled by user")
-        assert await asyncio.wait_for(world.grant(agent, (batch, 1)), 10) == []
-    assert await world.grant(agent, (batch, 1)) == []
-    assert await world.statuses(batch) == [FAILED]
+        await world.cancelling.mark(other, task.id)
+        leasing_one = asyncio.create_task(world.grant(agent, (batch, 1)))
+        await until_blocked(world)  # it has seen the batch as it was before
+    (grant,) = await leasing_one
+    assert await world.grant(agent, (batch, 1)) == [], "the cancellation holds before any job was touched"
+    await world.cancelling.begin(task.id)
+    answer = await world.report(agent, held=[grant.lease])
+    assert answer.stop == [grant.lease]
+    assert await world.statuses(batch) == [STARTING, FAILED]
+    await world.check_counters()
+
+
+async def test_a_cancel_that_two_servers_carry_out_is_done_once(world: World, connect: Connect) -> None:
+    task = await world.task()
+    batches = await world.batches(task, [3, 3])
+    other = await connect()
+    async with other.transaction():
+        await world.cancelling.mark(other, task.id)
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM jobs FOR UPDATE")
+        both = [asyncio.create_task(world.cancelling.run_once()) for _ in range(2)]
+        await until_blocked(world, 2)
+    assert sorted([await each for each in both]) == [0, 2]
+    for batch in batches:
+        assert await world.statuses(batch) == [FAILED] * 3
+    assert await world.rows("SELECT 1 FROM batches WHERE cancelling_at IS NOT NULL") == []
     await world.check_counters()
 
 

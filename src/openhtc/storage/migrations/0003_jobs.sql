@@ -36,7 +36,8 @@ CREATE TABLE machine_types (
 
 -- What all jobs of one element of a submission share. held, runnable and active (jobs in those states) are moved by
 -- the trigger on jobs; nothing else writes them. purge_at is when it is next worth looking for jobs that are old
--- enough to be removed, at most an hour after the first of them is; -infinity when all jobs are gone.
+-- enough to be removed, at most an hour after the first of them is; -infinity when all jobs are gone. cancelling_at is
+-- when the batch was cancelled, as long as it has jobs that were not told; none of them is released or leased meanwhile.
 CREATE TABLE batches (
     batch_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id uuid NOT NULL UNIQUE,
@@ -61,13 +62,15 @@ CREATE TABLE batches (
     held int NOT NULL DEFAULT 0 CHECK (held >= 0),
     runnable int NOT NULL DEFAULT 0 CHECK (runnable >= 0),
     active int NOT NULL DEFAULT 0 CHECK (active >= 0),
-    purge_at timestamptz NOT NULL
+    purge_at timestamptz NOT NULL,
+    cancelling_at timestamptz
 ) WITH (fillfactor = 70);
 CREATE INDEX batches_task ON batches (task_id, batch_no);
-CREATE INDEX batches_queue ON batches (region, project_id, priority, batch_no) WHERE runnable > 0;
+CREATE INDEX batches_queue ON batches (region, project_id, priority, batch_no) WHERE runnable > 0 AND cancelling_at IS NULL;
 CREATE INDEX batches_active ON batches (project_id) WHERE active > 0;
-CREATE INDEX batches_held ON batches (workspace_id, project_id, priority, batch_no) WHERE held > 0;
+CREATE INDEX batches_held ON batches (workspace_id, project_id, priority, batch_no) WHERE held > 0 AND cancelling_at IS NULL;
 CREATE INDEX batches_released ON batches (workspace_id) WHERE runnable + active > 0;
+CREATE INDEX batches_cancelling ON batches (task_id, batch_no) WHERE cancelling_at IS NOT NULL;
 CREATE INDEX batches_purge ON batches (purge_at);
 
 CREATE SEQUENCE leases AS bigint;

@@ -47,7 +47,7 @@ BEGIN
         HAVING sum(runnable + active) < 0 OR sum(held) > 0
     ), told AS (
         SELECT pg_notify('openhtc_admission', r.workspace_id) FROM roomy r
-        WHERE EXISTS (SELECT 1 FROM batches h WHERE h.workspace_id = r.workspace_id AND h.held > 0)
+        WHERE EXISTS (SELECT 1 FROM batches h WHERE h.workspace_id = r.workspace_id AND h.held > 0 AND h.cancelling_at IS NULL)
            OR EXISTS (SELECT 1 FROM moved m WHERE m.workspace_id = r.workspace_id AND m.held > 0)
     )
     SELECT (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) INTO notified;

@@ -5,9 +5,9 @@ SELECT pg_advisory_xact_lock(x'61646d69'::int, hashtext($1))
 -- name: workspaces_with_held
 -- Found by jumping along the index from one workspace to the next.
 WITH RECURSIVE found AS (
-    (SELECT workspace_id FROM batches WHERE held > 0 ORDER BY workspace_id LIMIT 1)
+    (SELECT workspace_id FROM batches WHERE held > 0 AND cancelling_at IS NULL ORDER BY workspace_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT b.workspace_id FROM batches b WHERE b.held > 0 AND b.workspace_id > f.workspace_id
+    SELECT (SELECT b.workspace_id FROM batches b WHERE b.held > 0 AND b.cancelling_at IS NULL AND b.workspace_id > f.workspace_id
             ORDER BY b.workspace_id LIMIT 1)
     FROM found f WHERE f.workspace_id IS NOT NULL
 )
@@ -16,10 +16,10 @@ SELECT workspace_id FROM found WHERE workspace_id IS NOT NULL
 -- name: held_batches
 -- Of every project with held jobs the first few batches whose jobs are not larger than any limit of theirs.
 WITH RECURSIVE found AS (
-    (SELECT project_id FROM batches WHERE workspace_id = $1 AND held > 0 ORDER BY project_id LIMIT 1)
+    (SELECT project_id FROM batches WHERE workspace_id = $1 AND held > 0 AND cancelling_at IS NULL ORDER BY project_id LIMIT 1)
     UNION ALL
     SELECT (SELECT b.project_id FROM batches b
-            WHERE b.workspace_id = $1 AND b.held > 0 AND b.project_id > f.project_id
+            WHERE b.workspace_id = $1 AND b.held > 0 AND b.cancelling_at IS NULL AND b.project_id > f.project_id
             ORDER BY b.project_id LIMIT 1)
     FROM found f WHERE f.project_id IS NOT NULL
 ), capped AS MATERIALIZED (
@@ -30,7 +30,7 @@ WITH RECURSIVE found AS (
 SELECT b.batch_no, b.project_id, b.priority, b.held, b.vcpus
 FROM capped c CROSS JOIN LATERAL (
     SELECT batch_no, project_id, priority, held, vcpus FROM batches
-    WHERE workspace_id = $1 AND project_id = c.project_id AND held > 0 AND vcpus <= c.cap
+    WHERE workspace_id = $1 AND project_id = c.project_id AND held > 0 AND cancelling_at IS NULL AND vcpus <= c.cap
     ORDER BY priority, batch_no LIMIT $2
 ) b
 
@@ -45,10 +45,11 @@ SELECT project_id, min(vcpus) AS vcpus FROM limits WHERE workspace_id = $1 GROUP
 
 -- name: release_jobs
 -- Releases up to n jobs of each batch, the lowest index first. Jobs that another transaction holds are being
--- cancelled and are passed over.
+-- cancelled and are passed over; so are those of a batch that has been cancelled meanwhile.
 WITH picked AS (
     SELECT j.batch_no, j.idx
     FROM unnest($1::bigint[], $2::int[]) AS w (batch_no, n)
+    JOIN batches b ON b.batch_no = w.batch_no AND b.cancelling_at IS NULL
     CROSS JOIN LATERAL (
         SELECT batch_no, idx FROM jobs
         WHERE batch_no = w.batch_no AND status = 0

@@ -75,17 +75,6 @@ SELECT coalesce(sum(submitted_to_rescale), 0)::bigint AS submitted_to_rescale,
        coalesce(sum(succeeded), 0)::bigint AS succeeded, coalesce(sum(failed), 0)::bigint AS failed
 FROM job_counts WHERE task_id = $1
 
--- name: cancel_jobs
--- Jobs that no agent holds end here and now; those that one holds are marked, and the agent is told to stop
--- them. One statement, so that a job which changes hands meanwhile is met in whatever state it is.
-UPDATE jobs j SET cancelled_at = $4,
-       status = CASE WHEN j.lease IS NULL THEN 6 ELSE j.status END,
-       ended_at = CASE WHEN j.lease IS NULL THEN greatest($4, j.queued_at) END,
-       reason = CASE WHEN j.lease IS NULL THEN $5 END
-FROM batches b
-WHERE b.task_id = $1 AND j.batch_no = b.batch_no AND j.ended_at IS NULL AND j.cancelled_at IS NULL
-  AND ($2::text IS NULL OR b.group_label = $2) AND ($3::text IS NULL OR b.created_by = $3)
-
 -- name: owns_batch
 SELECT EXISTS (SELECT 1 FROM batches WHERE task_id = $1 AND created_by = $2)
 

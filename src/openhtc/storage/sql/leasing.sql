@@ -34,12 +34,12 @@ UPDATE agents SET ended_at = $2 WHERE agent_no = $1
 -- $7 are those "region architecture" pairs whose jobs have nodes of their own; with $8 no job goes to a node of another
 -- architecture.
 WITH RECURSIVE waiting AS (
-    SELECT served.region, (SELECT b.project_id FROM batches b WHERE b.region = served.region AND b.runnable > 0
+    SELECT served.region, (SELECT b.project_id FROM batches b WHERE b.region = served.region AND b.runnable > 0 AND b.cancelling_at IS NULL
                            ORDER BY b.project_id LIMIT 1) AS project_id
     FROM unnest($1::text[]) AS served (region)
     UNION ALL
     SELECT w.region, (SELECT b.project_id FROM batches b
-                      WHERE b.region = w.region AND b.runnable > 0 AND b.project_id > w.project_id
+                      WHERE b.region = w.region AND b.runnable > 0 AND b.cancelling_at IS NULL AND b.project_id > w.project_id
                       ORDER BY b.project_id LIMIT 1)
     FROM waiting w WHERE w.project_id IS NOT NULL
 ), allowed AS MATERIALIZED (
@@ -53,7 +53,7 @@ WITH RECURSIVE waiting AS (
 SELECT b.batch_no, b.project_id, b.priority, b.runnable, b.vcpus, b.memory_mib, b.disk_gib
 FROM allowed a CROSS JOIN LATERAL (
     SELECT * FROM batches
-    WHERE region = a.region AND project_id = a.project_id AND runnable > 0
+    WHERE region = a.region AND project_id = a.project_id AND runnable > 0 AND cancelling_at IS NULL
       AND priority BETWEEN a.priorities[1] AND a.priorities[cardinality(a.priorities)]
       AND vcpus <= $2 AND memory_mib <= $3 AND disk_gib <= $4
       AND (architecture IS NULL OR architecture = $6
@@ -72,10 +72,12 @@ SELECT project_id, sum(active * vcpus)::bigint AS vcpus FROM batches
 WHERE active > 0 AND project_id = ANY ($1) GROUP BY project_id
 
 -- name: lease_jobs
--- Gives an agent up to n jobs of each batch, the lowest index first; jobs that another transaction holds are passed over.
+-- Gives an agent up to n jobs of each batch, the lowest index first; jobs that another transaction holds are passed over,
+-- and so are those of a batch that has been cancelled meanwhile.
 WITH picked AS (
     SELECT j.batch_no, j.idx
     FROM unnest($1::bigint[], $2::int[]) AS w (batch_no, n)
+    JOIN batches b ON b.batch_no = w.batch_no AND b.cancelling_at IS NULL
     CROSS JOIN LATERAL (
         SELECT batch_no, idx FROM jobs
         WHERE batch_no = w.batch_no AND status = 2

@@ -25,16 +25,16 @@ FROM unnest($1::uuid[], $2::text[]) AS w (project_id, region)
 CROSS JOIN unnest('{0,1}'::smallint[]) AS class (priority)
 CROSS JOIN LATERAL (
     (SELECT batch_no FROM batches
-     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0
+     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0 AND cancelling_at IS NULL
      ORDER BY batch_no LIMIT 1)
     UNION
     (SELECT batch_no FROM batches
-     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0
+     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0 AND cancelling_at IS NULL
        AND runnable + held = size
      ORDER BY batch_no LIMIT 1)
     UNION
     (SELECT batch_no FROM batches
-     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0
+     WHERE region = w.region AND project_id = w.project_id AND priority = class.priority AND runnable > 0 AND cancelling_at IS NULL
      ORDER BY batch_no DESC LIMIT 1)
 ) b
 CROSS JOIN LATERAL (
@@ -51,7 +51,7 @@ FROM unnest($1::uuid[], $2::text[]) AS w (project_id, workspace_id)
 CROSS JOIN unnest('{0,1}'::smallint[]) AS class (priority)
 CROSS JOIN LATERAL (
     SELECT created_at FROM batches
-    WHERE workspace_id = w.workspace_id AND project_id = w.project_id AND priority = class.priority AND held > 0
+    WHERE workspace_id = w.workspace_id AND project_id = w.project_id AND priority = class.priority AND held > 0 AND cancelling_at IS NULL
     ORDER BY batch_no LIMIT 1
 ) b
 GROUP BY w.project_id

@@ -47,6 +47,13 @@ FROM agents a JOIN jobs j ON j.agent_no = a.agent_no AND j.lease IS NOT NULL JOI
 WHERE a.ended_at IS NULL AND a.expires_at < $3::timestamptz AND ($1::uuid IS NULL OR b.task_id = $1)
 GROUP BY a.agent_no ORDER BY a.agent_no LIMIT $2
 
+-- name: overdue_cancellations
+-- Cancellations that were decided before $3 have been carried out.
+SELECT 'batch ' || b.id AS place, 'cancelled at ' || b.cancelling_at || ', and its jobs were not told' AS problem,
+       count(*) OVER () AS total
+FROM batches b WHERE b.cancelling_at < $3::timestamptz AND ($1::uuid IS NULL OR b.task_id = $1)
+ORDER BY b.batch_no LIMIT $2
+
 -- name: contradictory_jobs
 -- What no column's constraint says: how status, times, end and cancellation of one job go together.
 SELECT 'job ' || b.id || ':' || j.idx AS place, w.problem, count(*) OVER () AS total
