@@ -23,6 +23,7 @@ from openhtc.agent.sandbox.sandbox import Sandbox
 from openhtc.agent.session import Session
 from openhtc.agent.shipper import Shipper
 from openhtc.agent.slots import AnySlots
+from openhtc.agent.verdict import stop_reason
 from openhtc.agent.wire import ServerRefuses
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import Capacity, ReportAnswer
@@ -187,15 +188,20 @@ class Agent:
 
     def _obey(self, answer: ReportAnswer) -> None:
         for lease in answer.stop:
-            job = self._held.get(lease)
-            if job is None:
-                continue
-            if self._queue.remove(job):
-                self._end_unstarted([job], Outcome.CANCELLED, "stopped on request")
-            elif job.cause is None:
-                job.stop(Outcome.CANCELLED)
+            self._stop_job(lease, Outcome.CANCELLED)
+        for lease in answer.preempt:
+            self._stop_job(lease, Outcome.PREEMPTED)
         for lease in answer.gone:
             self._forget(lease)
+
+    def _stop_job(self, lease: int, cause: Outcome) -> None:
+        job = self._held.get(lease)
+        if job is None:
+            return
+        if self._queue.remove(job):
+            self._end_unstarted([job], cause, stop_reason(job.work, cause) or cause.value)
+        elif job.cause is None:
+            job.stop(cause)
 
     def _forget(self, lease: int) -> None:
         job = self._held.get(lease)

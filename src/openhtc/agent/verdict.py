@@ -46,4 +46,6 @@ def stop_reason(work: BatchWork, cause: Outcome) -> str | None:
         return "stopped on request"
     if cause is Outcome.HANDED_BACK:
         return "the node is leaving"
+    if cause is Outcome.PREEMPTED:
+        return "made room for a job of a higher priority"
     return None

@@ -20,7 +20,7 @@ _FAILURES = {
 }
 
 _RETRIED = (Outcome.EXITED, Outcome.OUT_OF_MEMORY, Outcome.DISK_FULL, Outcome.CANNOT_START)
-_COSTS_NOTHING = (Outcome.NODE_LOST, Outcome.NODE_FAULT, Outcome.HANDED_BACK)
+_LOSSES = (Outcome.NODE_LOST, Outcome.NODE_FAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,16 @@ def judge(
     """Decide after one attempt; ``failures`` and ``losses`` count the former ones of the job.
 
     Failures of the program or its start use up retries; a time-out and a cancellation are never retried;
-    what the node did is repeated without using up a retry, MAX_LOSSES times.
+    what the node did is repeated without using up a retry, MAX_LOSSES times; what was handed back or had to make
+    room is repeated as often as that happens.
     """
     if outcome is Outcome.EXITED and exit_code == 0:
         return Verdict(True, False, None, reason or "Completed", failures, losses)
     if cancelled or outcome is Outcome.CANCELLED:
         return Verdict(False, False, None, CANCELLED_REASON, failures, losses)
-    if outcome is Outcome.HANDED_BACK:
+    if outcome in (Outcome.HANDED_BACK, Outcome.PREEMPTED):
         return Verdict(False, True, None, reason, failures, losses)
-    if outcome in _COSTS_NOTHING:
+    if outcome in _LOSSES:
         losses += 1
         again = losses < MAX_LOSSES
     else:

@@ -69,6 +69,8 @@ class Outcome(StrEnum):
     """Stopped because the server asked for it."""
     HANDED_BACK = "HANDED_BACK"
     """Not run to its end because the node is leaving; costs the job nothing."""
+    PREEMPTED = "PREEMPTED"
+    """Stopped to make room for a job of a higher priority; costs the job nothing."""
     NODE_LOST = "NODE_LOST"
     """The lease expired: nobody knows how the attempt ended. Said by the server, never by an agent."""
     NODE_FAULT = "NODE_FAULT"

@@ -26,11 +26,12 @@ REQUEUED = (
     Outcome.HANDED_BACK,
     Outcome.NODE_LOST,
     Outcome.NODE_FAULT,
+    Outcome.PREEMPTED,
 )
 """Ends of attempts after which a job may go back to the queue."""
 
 MIB = 1024 * 1024
-POSITIONS = 66
+POSITIONS = 67
 
 
 @dataclass(frozen=True, slots=True)

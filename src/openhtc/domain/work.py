@@ -179,5 +179,7 @@ class Report(msgspec.Struct, frozen=True):
 class ReportAnswer(msgspec.Struct, frozen=True):
     stop: list[int] = []
     """Leases whose jobs are to be stopped now (cancelled); report them as CANCELLED."""
+    preempt: list[int] = []
+    """Leases whose jobs are to make room for others; report them as PREEMPTED."""
     gone: list[int] = []
     """Leases in the report or in ``held`` that are not valid any more: stop those jobs and forget them."""

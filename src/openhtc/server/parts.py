@@ -31,6 +31,7 @@ from openhtc.services.limits import Limits
 from openhtc.services.logs import Logs
 from openhtc.services.metrics import Metrics
 from openhtc.services.oauth2 import OAuth2
+from openhtc.services.preemption import Preemption
 from openhtc.services.projects import Projects, Tasks
 from openhtc.services.regions import Regions
 from openhtc.services.reports import Reports
@@ -85,7 +86,10 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
     admission, cancelling = Admission(database, utc_now), Cancelling(database, utc_now)
     services = _services(settings, outside, admission, cancelling)
     cleaning = _cleaning(database, outside.stores)
-    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, cancelling, *cleaning]
+    preemption = Preemption(
+        database, utc_now, settings.preempt_after_seconds, strict_architecture=settings.strict_architecture
+    )
+    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, cancelling, preemption, *cleaning]
     keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room})
     return Parts(services, outside.signal, keeper, outside.registry)
 

@@ -40,7 +40,8 @@ class Reports:
             gone = await _take(connection, report, changes)
             held = await self._reconcile(connection, agent_no, report, now, changes)
             await changes.apply(connection)
-            return alive, ReportAnswer(stop=held.stop, gone=sorted({*gone, *held.gone}))
+            answer = ReportAnswer(stop=held.stop, preempt=held.preempt, gone=sorted({*gone, *held.gone}))
+            return alive, answer
 
         alive, answer = await self._database.run(work)
         if not alive:
@@ -58,8 +59,9 @@ class Reports:
         known = await leasing.agent_leases(connection, agent_no)
         live = [lease for lease in known if lease.lease not in changes.concluded]
         stop = [lease.lease for lease in live if lease.cancelled_at is not None]
+        preempt = [lease.lease for lease in live if lease.recalled_at and not lease.cancelled_at]
         if report.held is None:
-            return ReportAnswer(stop=stop)
+            return ReportAnswer(stop=stop, preempt=preempt)
         held = set(report.held) | changes.started
         certain = now if report.stopping else now - self._lease
         lost = [
@@ -70,7 +72,7 @@ class Reports:
         for job in await leasing.lock_leases(connection, lost):
             changes.take_back(job)
         known_or_started = {lease.lease for lease in live} | changes.started
-        return ReportAnswer(stop=stop, gone=sorted(held - known_or_started))
+        return ReportAnswer(stop=stop, preempt=preempt, gone=sorted(held - known_or_started))
 
 
 async def _take(connection: Connection, report: Report, changes: Changes) -> list[int]:

@@ -65,6 +65,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     )
     """What the first start maps to this machine, and what workspaces get that are made without naming regions."""
     lease_seconds: int = 30
+    preempt_after_seconds: float = 5.0
+    """How long ON_DEMAND_PRIORITY jobs wait for room before ON_DEMAND_ECONOMY jobs make it; negative: for ever."""
     strict_architecture: bool = False
     """Whether a job that asks for an architecture waits for such a node even when its region has none."""
     log_level: str = "info"

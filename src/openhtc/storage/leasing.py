@@ -69,6 +69,7 @@ class AgentLease:
     lease: int
     leased_at: datetime
     cancelled_at: datetime | None
+    recalled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

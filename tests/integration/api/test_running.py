@@ -2,7 +2,7 @@
 
 import pytest
 
-from ...stack import Api, Json, Task, batch, shell
+from ...stack import Api, Json, Stack, Task, batch, shell, wait_until
 
 FILLED = (
     "AWS_BATCH_JOB_ID",
@@ -89,6 +89,20 @@ def test_output_of_every_kind_becomes_lines(task: Task) -> None:
     task.wait_for_end()
     lines = task.wait_for_line(job_id, "last")
     assert [line.replace("\ufffd", "?") for line in lines] == ["a?b", "?c\r", "ünï", "", "err", "last"]
+
+
+def test_a_job_of_the_first_class_gets_room_and_nobody_pays_for_it(stack: Stack, task: Task) -> None:
+    script = 'echo try $AWS_BATCH_JOB_ATTEMPT; [ "$AWS_BATCH_JOB_ATTEMPT" -gt 1 ] || sleep 300'
+    parent = task.submit(shell(script, size=stack.vcpus, priority="ON_DEMAND_ECONOMY"))[0]["parentJobId"]
+    wait_until(task.counts, lambda counts: counts["RUNNING"] == stack.vcpus, 60)
+    urgent = task.submit_one(shell("true", priority="ON_DEMAND_PRIORITY"))
+    task.wait_for(urgent, "SUCCEEDED")
+    counts = wait_until(task.counts, lambda counts: counts["SUCCEEDED"] == 2, 30)
+    assert counts["RUNNING"] == stack.vcpus - 1, "one job made room, and did its work afterwards"
+    again = next(job["jobUUID"] for job in task.jobs(status="SUCCEEDED") if job["jobUUID"] != urgent)
+    assert again.startswith(parent)
+    told = [event["statusReason"] for event in task.events(again) if event["status"] == "RUNNABLE"]
+    assert told == [None, "made room for a job of a higher priority"]
 
 
 def test_a_job_too_big_for_every_node_waits_and_stops_nobody(task: Task, alice_api: Api) -> None:

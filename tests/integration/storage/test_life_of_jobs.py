@@ -102,7 +102,7 @@ class Job:
 
     def _costs(self, outcome: Outcome) -> bool:
         """Book the attempt; True when there is another one."""
-        if outcome is Outcome.HANDED_BACK:
+        if outcome in (Outcome.HANDED_BACK, Outcome.PREEMPTED):
             return True
         if outcome in (Outcome.NODE_LOST, Outcome.NODE_FAULT):
             self.losses += 1

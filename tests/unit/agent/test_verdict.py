@@ -33,6 +33,7 @@ WORK = BatchWork(
         (Exit(0), Outcome.TIMED_OUT, 0, False, Outcome.TIMED_OUT, 0, "execTimeoutSeconds"),
         (Exit(137), Outcome.CANCELLED, 0, False, Outcome.CANCELLED, 137, "on request"),
         (Exit(0), Outcome.HANDED_BACK, 0, False, Outcome.HANDED_BACK, 0, "leaving"),
+        (Exit(143), Outcome.PREEMPTED, 0, False, Outcome.PREEMPTED, 143, "higher priority"),
         (Exit(137), Outcome.DISK_FULL, 0, True, Outcome.DISK_FULL, 137, "maxDiskGiB"),
         (Exit(127, start_error="no ls"), None, 0, False, Outcome.CANNOT_START, 127, "no ls"),
         (Exit(1, node_error="no ns"), Outcome.CANCELLED, 0, False, Outcome.NODE_FAULT, None, "no ns"),

@@ -85,8 +85,9 @@ def test_invariant_6_what_the_node_did_uses_up_no_retry(outcome: Outcome, code: 
     assert (last.requeue, last.failure, last.failures) == (False, code, 2)
 
 
-def test_invariant_6_handing_back_costs_nothing_at_all() -> None:
-    found = verdict(Outcome.HANDED_BACK, failures=1, losses=MAX_LOSSES - 1)
+@pytest.mark.parametrize("outcome", [Outcome.HANDED_BACK, Outcome.PREEMPTED])
+def test_invariant_6_handing_back_and_making_room_cost_nothing_at_all(outcome: Outcome) -> None:
+    found = verdict(outcome, failures=1, losses=MAX_LOSSES - 1)
     assert (found.requeue, found.failures, found.losses) == (True, 1, MAX_LOSSES - 1)
 
 
@@ -94,7 +95,7 @@ def test_the_reason_of_the_agent_is_kept_and_there_is_always_one() -> None:
     assert verdict(Outcome.CANNOT_START, reason="no such file: /bin/x").reason == "no such file: /bin/x"
     assert verdict(Outcome.EXITED, 3).reason == "The program exited with code 3"
     for outcome in Outcome:
-        if outcome is not Outcome.HANDED_BACK:
+        if outcome not in (Outcome.HANDED_BACK, Outcome.PREEMPTED):
             assert verdict(outcome, 1).reason
 
 

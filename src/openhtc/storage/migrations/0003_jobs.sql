@@ -77,7 +77,8 @@ CREATE SEQUENCE leases AS bigint;
 
 -- status: 0 SUBMITTED_TO_RESCALE, 1 SUBMITTED_TO_PROVIDER, 2 RUNNABLE, 3 STARTING, 4 RUNNING,
 -- 5 SUCCEEDED, 6 FAILED. The times are those of the current attempt; former attempts have rows
--- in attempts. lease is the fencing token of the live lease. No foreign key to batches: rows are only
+-- in attempts. lease is the fencing token of the live lease; recalled_at is when its agent was asked to give the job
+-- back for one of a higher priority. No foreign key to batches: rows are only
 -- ever made together with their batch, and the check of every row would slow large submissions.
 -- The columns stand so that none needs room to be aligned. Nearly every statement finds jobs by their batch, which has
 -- 1,000 at most: an index of the waiting ones would be larger than what it saves.
@@ -94,6 +95,7 @@ CREATE TABLE jobs (
     started_at timestamptz,
     ended_at timestamptz,
     cancelled_at timestamptz,
+    recalled_at timestamptz,
     lease bigint,
     cpu_ms bigint,
     max_memory_mib int,
@@ -103,6 +105,7 @@ CREATE TABLE jobs (
     PRIMARY KEY (batch_no, idx) WITH (fillfactor = 100),
     CHECK ((ended_at IS NOT NULL) = (status >= 5)),
     CHECK ((lease IS NOT NULL) = (status IN (3, 4))),
+    CHECK (recalled_at IS NULL OR lease IS NOT NULL),
     CHECK (failure IS NULL OR status = 6),
     CHECK (status <> 4 OR started_at IS NOT NULL)
 ) WITH (fillfactor = 100);

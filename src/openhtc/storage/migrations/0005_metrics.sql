@@ -8,15 +8,15 @@
 -- 13        attempts whose program started
 -- 14 .. 15  jobs that succeeded, jobs that were cancelled
 -- 16 .. 25  jobs that failed, by code
--- 26 .. 32  attempts that did not end their job, by outcome
--- 33 .. 44  how long attempts waited from queue to node: how many in each interval, then the sum in microseconds
--- 45 .. 56  how long the last attempts of jobs ran, likewise
--- 57 .. 66  memory peaks of the last attempts of jobs: how many in each interval, then the sum in MiB
+-- 26 .. 33  attempts that did not end their job, by outcome
+-- 34 .. 45  how long attempts waited from queue to node: how many in each interval, then the sum in microseconds
+-- 46 .. 57  how long the last attempts of jobs ran, likewise
+-- 58 .. 67  memory peaks of the last attempts of jobs: how many in each interval, then the sum in MiB
 CREATE TABLE project_metrics (
     project_id uuid NOT NULL REFERENCES projects,
     region text NOT NULL,
     shard smallint NOT NULL,
-    counters bigint[] NOT NULL CHECK (cardinality(counters) = 66),
+    counters bigint[] NOT NULL CHECK (cardinality(counters) = 67),
     PRIMARY KEY (project_id, region, shard)
 ) WITH (fillfactor = 30);
 
@@ -58,7 +58,7 @@ BEGIN
     WHERE project_id = of_project AND region = in_region AND shard = my_shard;
     IF NOT FOUND THEN
         INSERT INTO project_metrics AS m
-        VALUES (of_project, in_region, my_shard, added_at(array_fill(0::bigint, '{66}'), positions, amounts))
+        VALUES (of_project, in_region, my_shard, added_at(array_fill(0::bigint, '{67}'), positions, amounts))
         ON CONFLICT (project_id, region, shard) DO UPDATE SET counters = added_at(m.counters, positions, amounts);
     END IF;
 END $$;
@@ -117,10 +117,10 @@ BEGIN
             JOIN batches b USING (batch_no)
             CROSS JOIN LATERAL (VALUES
                 (CASE WHEN a.started_at IS NOT NULL THEN 13 END, 1::float8),
-                (25 + array_position('{EXITED,OUT_OF_MEMORY,DISK_FULL,CANNOT_START,HANDED_BACK,NODE_LOST,NODE_FAULT}',
+                (25 + array_position('{EXITED,OUT_OF_MEMORY,DISK_FULL,CANNOT_START,HANDED_BACK,NODE_LOST,NODE_FAULT,PREEMPTED}',
                                      a.outcome), 1),
-                (33 + time_interval(micros_between(a.queued_at, a.leased_at)), 1),
-                (44, micros_between(a.queued_at, a.leased_at))
+                (34 + time_interval(micros_between(a.queued_at, a.leased_at)), 1),
+                (45, micros_between(a.queued_at, a.leased_at))
             ) AS e (position, amount)
             WHERE e.position IS NOT NULL
             GROUP BY b.project_id, b.region, e.position
@@ -160,18 +160,18 @@ BEGIN
                 (1 + m.status, m.n::float8),
                 (CASE WHEN m.status < 5 THEN 8 + m.status END, m.n * b.vcpus),
                 (CASE WHEN m.started THEN 13 END, m.n),
-                (33 + time_interval(m.wait), m.n),
-                (CASE WHEN m.wait IS NOT NULL THEN 44 END, m.n * m.wait)
+                (34 + time_interval(m.wait), m.n),
+                (CASE WHEN m.wait IS NOT NULL THEN 45 END, m.n * m.wait)
             ) AS e (position, amount)
             UNION ALL
             SELECT b.project_id, b.region, e.position, e.amount
             FROM ended m JOIN batches b USING (batch_no) CROSS JOIN LATERAL (VALUES
                 (CASE WHEN m.status = 5 THEN 14 WHEN m.failure IS NULL THEN 15 ELSE 16 + failure_offset(m.failure) END,
                  m.n::float8),
-                (45 + m.run_interval, m.n),
-                (CASE WHEN m.run IS NOT NULL THEN 56 END, m.run),
-                (57 + m.memory_interval, m.n),
-                (CASE WHEN m.memory IS NOT NULL THEN 66 END, m.memory)
+                (46 + m.run_interval, m.n),
+                (CASE WHEN m.run IS NOT NULL THEN 57 END, m.run),
+                (58 + m.memory_interval, m.n),
+                (CASE WHEN m.memory IS NOT NULL THEN 67 END, m.memory)
             ) AS e (position, amount)
         ), summed AS (
             SELECT project_id, region, position, sum(amount)::bigint AS amount FROM deltas

@@ -117,7 +117,7 @@ WHERE j.agent_no = $1 AND j.lease IS NOT NULL
 ORDER BY j.batch_no, j.idx LIMIT $2 FOR UPDATE OF j
 
 -- name: agent_leases
-SELECT batch_no, idx, lease, leased_at, cancelled_at FROM jobs WHERE agent_no = $1 AND lease IS NOT NULL
+SELECT batch_no, idx, lease, leased_at, cancelled_at, recalled_at FROM jobs WHERE agent_no = $1 AND lease IS NOT NULL
 
 -- name: keep_attempts
 -- Moves the current attempt of jobs that go back to the queue into the history.
@@ -135,6 +135,7 @@ JOIN jobs j ON j.batch_no = r.batch_no AND j.idx = r.idx
 UPDATE jobs j SET
     status = r.status,
     lease = CASE WHEN r.status = 4 THEN j.lease END,
+    recalled_at = CASE WHEN r.status = 4 THEN j.recalled_at END,
     agent_no = CASE WHEN r.status <> 2 THEN j.agent_no END,
     queued_at = CASE WHEN r.status = 2 THEN r.ended_at ELSE j.queued_at END,
     leased_at = CASE WHEN r.status <> 2 THEN j.leased_at END,

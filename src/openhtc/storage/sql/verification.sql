@@ -100,7 +100,7 @@ ORDER BY j.batch_no, j.idx LIMIT $2
 -- the job is not in the history; its failure code tells which of both it was. $3 is how many losses a job may have.
 WITH kept AS (
     SELECT batch_no, idx, count(*) FILTER (WHERE outcome IN ('NODE_LOST', 'NODE_FAULT')) AS losses,
-           count(*) FILTER (WHERE outcome NOT IN ('NODE_LOST', 'NODE_FAULT', 'HANDED_BACK')) AS failures
+           count(*) FILTER (WHERE outcome NOT IN ('NODE_LOST', 'NODE_FAULT', 'HANDED_BACK', 'PREEMPTED')) AS failures
     FROM attempts a
     WHERE $1::uuid IS NULL OR EXISTS (SELECT 1 FROM batches b WHERE b.batch_no = a.batch_no AND b.task_id = $1)
     GROUP BY batch_no, idx

@@ -1,0 +1,71 @@
+"""Makes room for jobs of ON_DEMAND_PRIORITY where jobs of ON_DEMAND_ECONOMY have taken all of it."""
+
+from datetime import timedelta
+
+from openhtc.domain.preemption import by_agent, recall
+from openhtc.domain.work import Capacity
+from openhtc.services.clock import Clock
+from openhtc.storage import leasing, preemption
+from openhtc.storage.database import Connection, Database
+from openhtc.storage.preemption import BusyNode
+
+_NODES = 50
+_RECALLS = 200
+_GIVEN_BACK_WITHIN = timedelta(seconds=60)
+"""An agent hears of it within seconds, and its program has some more to end."""
+
+
+class Preemption:
+    """A duty of the keeper. Jobs that make room go back to the queue, at no cost to their retries."""
+
+    every_seconds = 1.0
+    name = "preemption"
+
+    def __init__(
+        self, database: Database, clock: Clock, after_seconds: float, *, strict_architecture: bool = False
+    ) -> None:
+        """``after_seconds``: so long a job waits for room that comes by itself; for ever when that is negative."""
+        self._database = database
+        self._clock = clock
+        self._after = after_seconds
+        self._strict = strict_architecture
+
+    async def run_once(self) -> int:
+        """Returns how many jobs are to make room."""
+        if self._after < 0:
+            return 0
+        async with self._database.connection() as connection:
+            if not await preemption.may_press(connection):
+                return 0
+        return await self._database.run(self._recall)
+
+    async def _recall(self, connection: Connection) -> int:
+        now = self._clock()
+        nodes = await preemption.nodes_with_room_to_make(connection, now, _NODES)
+        found = await self._pressing(connection, nodes)
+        if not found:
+            return 0
+        loads = await preemption.loads(connection, nodes, now - _GIVEN_BACK_WITHIN)
+        leases = recall(by_agent(found), loads, now, _RECALLS)
+        if not leases:
+            return 0
+        return await preemption.recall_jobs(connection, [node.agent for node in nodes], leases, now)
+
+    async def _pressing(
+        self, connection: Connection, nodes: list[BusyNode]
+    ) -> dict[int, list[tuple[int, int, Capacity]]]:
+        """What each node could run of the first class, had it room: (batch, jobs, needs) of what has waited enough."""
+        now = self._clock()
+        native = await leasing.native_architectures(connection, now)
+        found: dict[int, list[tuple[int, int, Capacity]]] = {}
+        for busy in nodes:
+            waiting = await leasing.waiting_batches(
+                connection, busy.node, busy.node.capacity, native, strict=self._strict
+            )
+            found[busy.agent] = [
+                (item.batch, item.jobs, item.needs) for item in waiting if item.priority == 0
+            ]
+        batches = sorted({batch for items in found.values() for batch, _, _ in items})
+        long_enough = await preemption.waited_since(connection, batches, now - timedelta(seconds=self._after))
+        kept = {agent: [item for item in items if item[0] in long_enough] for agent, items in found.items()}
+        return {agent: items for agent, items in kept.items() if items}
