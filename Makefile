@@ -6,11 +6,12 @@
 # make bench   the service beside other runners and against its targets, about an hour; BENCH_ARGS="against --turns 2"
 # make soak    a million jobs of every kind, sampled, checked and plotted; SOAK_JOBS=20000 for a short one
 # make big-log one job that prints 5 GB
+# make faults  300 faults of every kind while 10,000 jobs run (root, about 20 minutes); FAULTS_ARGS="--seed 1 --faults 50"
 # make fresh   demo and test in a clone inside a new Debian tree (root)
 
 PYTHON = .venv/bin/python
 
-.PHONY: setup setup-dev demo test check format fuzz bench soak big-log fresh clean
+.PHONY: setup setup-dev demo test check format fuzz bench soak big-log faults fresh clean
 
 setup:
 	@tools/setup.sh run
@@ -25,15 +26,15 @@ test: setup-dev
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 check: setup-dev
-	.venv/bin/ruff format --check src tests examples tools bench
-	.venv/bin/ruff check src tests examples tools bench
+	.venv/bin/ruff format --check src tests examples tools bench faults
+	.venv/bin/ruff check src tests examples tools bench faults
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/unit/test_size_budgets.py
 
 format: setup-dev
-	.venv/bin/ruff format src tests examples tools bench
-	.venv/bin/ruff check --fix src tests examples tools bench
+	.venv/bin/ruff format src tests examples tools bench faults
+	.venv/bin/ruff check --fix src tests examples tools bench faults
 
 fuzz: setup-dev
 	OPENHTC_FUZZ_EXAMPLES=$${OPENHTC_FUZZ_EXAMPLES:-150} $(PYTHON) -m pytest -s tests/fuzz $(PYTEST_ARGS)
@@ -46,6 +47,9 @@ soak: setup
 
 big-log: setup
 	$(PYTHON) -m bench.soak big-log $(BIG_LOG_ARGS)
+
+faults: setup
+	$(PYTHON) -m faults $(FAULTS_ARGS)
 
 fresh:
 	@tools/fresh.sh $(FRESH_ARGS)

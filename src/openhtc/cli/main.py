@@ -46,7 +46,7 @@ for verb in (up, down, status, server, agent, bench):
 @functools.cache
 def _mount_server_commands() -> None:
     """Add, once, what needs the server's packages; an agent's node is installed without them."""
-    for name in ("admin", "openapi", "verify", "demo"):
+    for name in ("admin", "openapi", "verify", "chaos", "demo"):
         try:
             module = importlib.import_module(f"openhtc.cli.{name}")
         except ModuleNotFoundError as error:

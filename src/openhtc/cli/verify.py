@@ -48,11 +48,12 @@ def command(
     if output is Format.json:
         print_json(findings)
     else:
-        _print_findings(findings)
+        print_findings(findings)
     raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)
 
 
-def _print_findings(findings: "list[Finding]") -> None:
+def print_findings(findings: "list[Finding]") -> None:
+    """A table of what was checked, then the rows that break something."""
     table = Table("promise", "broken by", box=None, header_style="bold")
     for finding in findings:
         table.add_row(

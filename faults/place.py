@@ -1,0 +1,250 @@
+"""The installation that suffers: `openhtc up` on a small disk, a second server and two agents behind proxies."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from faults.ledger import Ledger
+from faults.program import Program
+from faults.proxy import Proxy
+from openhtc.bench.figures import Say
+from openhtc.client import HtcClient
+from openhtc.client.images.layer import Layer
+from openhtc.client.images.layout import ImageConfig, write_layout
+from openhtc.client.images.push import push
+from openhtc.embedded.layout import DataLayout
+from openhtc.embedded.ports import LOOPBACK, choose
+from openhtc.embedded.settings_files import toml
+
+LEASE_SECONDS = 6
+VCPUS = 4
+"""Of each of the three agents."""
+IMAGE = "worker:1"
+LIMIT_VCPUS = 3
+_COMMAND_SECONDS = 240
+_PREFIX = "openhtc-faults-"
+
+
+class NotPossible(Exception):
+    """The place cannot be made here, or a command of it failed, with what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    folder: Path
+    layout: DataLayout
+    client: HtcClient
+    ledger: Ledger
+    server: Program
+    agents: list[Program]
+    to_server: Proxy
+    """Between the two agents and the second server."""
+    to_database: Proxy
+    """Between the second server and PostgreSQL."""
+    ports: dict[str, int]
+    database_url: str
+    project_id: str
+    limited_id: str
+    """A project that may use LIMIT_VCPUS at a time."""
+
+    @property
+    def agent_disk(self) -> Path:
+        """The small disk of the first of our agents."""
+        return self.folder / "agent-1"
+
+
+def command(layout: DataLayout, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """The standard output of `openhtc ARGUMENTS`. Raises NotPossible."""
+    done = subprocess.run(
+        [sys.executable, "-m", "openhtc.cli.main", *arguments, "--data", str(layout.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_COMMAND_SECONDS,
+        env={**os.environ, **(env or {})},
+    )
+    if done.returncode != 0:
+        raise NotPossible(f"openhtc {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def up(layout: DataLayout, port: int, forward: list[int]) -> None:
+    """Start the installation, or start it again."""
+    env = {
+        "OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS),
+        "OPENHTC_FORWARD": ",".join(f"{LOOPBACK}:{each}" for each in forward),
+        "OPENHTC_DISK_GIB": "40",
+    }
+    arguments = ("up", "--port", str(port), "--vcpus", str(VCPUS), "--memory-mib", "2048", "--detach")
+    command(layout, *arguments, env=env)
+
+
+@contextmanager
+def made(ledger_file: Path, say: Say) -> Iterator[Place]:
+    """Everything is removed afterwards, also after a failure. Raises NotPossible."""
+    if os.geteuid() != 0:
+        raise NotPossible("this needs root: it mounts small disks")
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder.chmod(0o711)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        for name, size in (("data", "5g"), ("agent-1", "3g"), ("agent-2", "3g")):
+            _mount(folder / name, size, stack)
+        ledger = stack.enter_context(Ledger(ledger_file))
+        layout, taken = DataLayout(folder / "data"), set[int]()
+        ports = {name: choose(taken) for name in ("api", "server", "to server", "to database")}
+        say("starting the service")
+        up(layout, ports["api"], [ledger.port])
+        stack.callback(_down, layout)
+        settings = tomllib.loads(layout.server_settings.read_text())
+        ports |= {"s3": _port(settings["s3_endpoint"]), "database": _port(settings["database_url"])}
+        command(layout, "down")
+        up(layout, ports["api"], reachable(ports, ledger))
+        to_database = Proxy(ports["to database"], ports["database"])
+        stack.callback(to_database.close)
+        to_server = Proxy(ports["to server"], ports["server"])
+        stack.callback(to_server.close)
+        server = Program(
+            "second server",
+            _second_server(folder, settings, ports),
+            folder / "server.log",
+            {"OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS)},
+        )
+        stack.callback(server.close)
+        agents = []
+        for number in (1, 2):
+            words = _agent(layout, folder, number, ports, ledger)
+            agents.append(Program(f"agent {number}", words, folder / f"agent-{number}.log", {}))
+            stack.callback(agents[-1].close)
+        client = HtcClient.from_credentials(layout.credentials)
+        stack.callback(client.close)
+        say("building the worker and pushing its image")
+        projects = [_project(client, folder, name) for name in ("faults", "limited")]
+        _limit(client, projects[1])
+        yield Place(
+            folder,
+            layout,
+            client,
+            ledger,
+            server,
+            agents,
+            to_server,
+            to_database,
+            ports,
+            str(settings["database_url"]),
+            projects[0],
+            projects[1],
+        )
+
+
+def reachable(ports: dict[str, int], ledger: Ledger) -> list[int]:
+    """What jobs may reach on this machine."""
+    return [ports["api"], ports["s3"], ledger.port]
+
+
+def _mount(path: Path, size: str, stack: ExitStack) -> None:
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=711", "tmpfs", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise NotPossible(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    stack.callback(subprocess.run, ["umount", "-l", str(path)], check=False)
+
+
+def _down(layout: DataLayout) -> None:
+    try:
+        command(layout, "down", "--timeout", "60")
+    except NotPossible:
+        return  # it was not running when the run was interrupted
+
+
+def _port(url: str) -> int:
+    return int(url.split("?", maxsplit=1)[0].rpartition(":")[2].split("/")[0])
+
+
+def _second_server(folder: Path, settings: dict[str, object], ports: dict[str, int]) -> list[str]:
+    """The same installation, another port, and its database through the proxy."""
+    url = str(settings["database_url"]).replace(f":{ports['database']}", f":{ports['to database']}")
+    values = {**settings, "listen_port": ports["server"], "database_url": url}
+    file = folder / "server.toml"
+    file.write_bytes(toml(values))  # type: ignore[arg-type]
+    file.chmod(0o600)
+    return ["server", "--settings", str(file)]
+
+
+def _agent(layout: DataLayout, folder: Path, number: int, ports: dict[str, int], ledger: Ledger) -> list[str]:
+    key = json.loads(command(layout, "admin", "keys", "create", "--kind", "agent"))["key"]
+    values = {
+        "server_url": f"http://{LOOPBACK}:{ports['to server']}",
+        "key": key,
+        "name": f"agent-{number}",
+        "data_dir": str(folder / f"agent-{number}" / "data"),
+        "status_file": str(folder / f"agent-{number}.json"),
+        "vcpus": VCPUS,
+        "memory_mib": 2048,
+        "disk_gib": 40,
+        "stop_grace_seconds": 1,
+        "forward": [f"{LOOPBACK}:{port}" for port in reachable(ports, ledger)],
+    }
+    file = folder / f"agent-{number}.toml"
+    file.write_bytes(toml(values))
+    file.chmod(0o600)
+    return ["agent", "--settings", str(file)]
+
+
+def _project(client: HtcClient, folder: Path, name: str) -> str:
+    project = client.create_project(name)
+    layer = Layer()
+    for directory in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+        layer.add_folder(directory)
+    layer.add_file("bin/worker", _worker(folder), 0o755)
+    image = write_layout(folder / f"image-{name}", "1", layer.pack(), ImageConfig(command=("/bin/worker",)))
+    push(image, project.container_registry, IMAGE, client.registry_token(project.project_id))
+    return project.project_id
+
+
+def _worker(folder: Path) -> bytes:
+    program = folder / "worker"
+    if not program.exists():
+        source = Path(__file__).with_name("worker.c")
+        words = [
+            "cc",
+            "-std=gnu11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-o",
+            str(program),
+            str(source),
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NotPossible(f"the worker cannot be built: {done.stderr}")
+    return program.read_bytes()
+
+
+def _limit(client: HtcClient, project_id: str) -> None:
+    answer = httpx.post(
+        f"{client.base_url}/htc/projects/{project_id}/limits",
+        json={"vCPUs": LIMIT_VCPUS, "modifierRole": "PROJECT_ADMIN"},
+        headers={"Authorization": f"Bearer {client.bearer_token()}"},
+        trust_env=False,
+    )
+    if answer.status_code != 201:
+        raise NotPossible(f"the limit cannot be set: {answer.text}")

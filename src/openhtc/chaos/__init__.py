@@ -1,0 +1,1 @@
+"""Faults on purpose: parts of an installation are killed and stopped while jobs run."""
