@@ -73,3 +73,5 @@ class Caller:
     job: JobScope | None = None
     claims: tuple[tuple[str, object], ...] = ()
     """The payload of the bearer token, for the whoami answer."""
+    key_id: UUID | None = None
+    """The API key or refresh token that this goes back to; None for a job."""

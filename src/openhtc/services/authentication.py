@@ -10,7 +10,7 @@ from openhtc.domain.ids import JobId, parse_job_id
 from openhtc.domain.submission import StoredRequest
 from openhtc.services.clock import Clock
 from openhtc.services.secrets import secret_hash
-from openhtc.services.tokens import USER_CLAIM, USER_TOKEN_LIFETIME, JobRefresh, Tokens, TokenUse
+from openhtc.services.tokens import USER_CLAIM, USER_TOKEN_LIFETIME, JobRefresh, Tokens, TokenUse, key_of
 from openhtc.storage import identity, jobs
 from openhtc.storage.database import Connection, Database
 
@@ -51,7 +51,7 @@ class Authentication:
             )
             if found is None or found.user_id is None:
                 raise Unauthorized("the key is unknown, has expired or was revoked")
-            return Caller(await self._user(connection, found.user_id))
+            return Caller(await self._user(connection, found.user_id), key_id=found.id)
 
     async def by_bearer(self, header: str | None) -> Caller:
         """For ``Bearer <token>`` of a user or a job; raises Unauthorized, and Forbidden where HTC is switched off.
@@ -63,7 +63,8 @@ class Authentication:
             raise Unauthorized("expected the header Authorization: Bearer <token>")
         claims = await self._tokens.read(token, (TokenUse.USER, TokenUse.JOB), self._clock())
         async with self._database.connection() as connection:
-            user = await self._user(connection, str(claims["sub"]))
+            key_id = key_of(claims)
+            user = await self._user(connection, str(claims["sub"]), key_id)
             job = None
             if claims["use"] == TokenUse.JOB:
                 job = _scope(claims)
@@ -72,7 +73,7 @@ class Authentication:
             raise Forbidden(
                 f"HTC is switched off for workspace {user.workspace_id}: ask its operator", code=HTC_DISABLED
             )
-        return Caller(user, job, tuple(claims.items()))
+        return Caller(user, job, tuple(claims.items()), key_id)
 
     async def agent_by_key(self, header: str | None) -> AgentKey:
         scheme, secret = _split(header)
@@ -111,7 +112,8 @@ class Authentication:
         now = self._clock()
         keys = await self._tokens.keys()
         if caller.job is None:
-            return self._tokens.user_token(keys, caller.user, now), int(USER_TOKEN_LIFETIME.total_seconds())
+            token = self._tokens.user_token(keys, caller.user, now, caller.key_id)
+            return token, int(USER_TOKEN_LIFETIME.total_seconds())
         expires = dict(caller.claims)["exp"]
         assert isinstance(expires, int)
         left = timedelta(seconds=expires - int(now.timestamp()))
@@ -129,10 +131,10 @@ class Authentication:
         scope = JobScope(refresh.project, refresh.task, refresh.parent, refresh.index, claims_of(job.request))
         return Caller(user, scope, (("exp", refresh.expires),))
 
-    async def _user(self, connection: Connection, user_id: str) -> User:
-        user = await identity.find_user(connection, user_id)
+    async def _user(self, connection: Connection, user_id: str, key_id: UUID | None = None) -> User:
+        user = await identity.find_user(connection, user_id, key_id)
         if user is None:
-            raise Unauthorized("the user behind this credential is gone")
+            raise Unauthorized("the key that this credential was made with was revoked, or its user is gone")
         if user.disabled:
             raise Unauthorized("the user behind this credential is disabled")
         return user

@@ -15,7 +15,7 @@ from openhtc.registry.scopes import Access, granted, parse_scopes, project_prefi
 from openhtc.registry.tokens import RegistryTokens
 from openhtc.services.access import project_for
 from openhtc.services.clock import Clock
-from openhtc.services.tokens import Tokens, TokenUse
+from openhtc.services.tokens import Tokens, TokenUse, key_of
 from openhtc.storage import identity, projects
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.projects import Project
@@ -117,7 +117,7 @@ class RegistryAccess:
         async with self._database.connection() as connection:
             project = await project_for(connection, caller, project_id)
         keys = await self._tokens.keys()
-        return self._tokens.registry_token(keys, caller.user, project.id, self._clock())
+        return self._tokens.registry_token(keys, caller.user, project.id, self._clock(), caller.key_id)
 
     async def grant(self, authorization: str | None, scopes: list[str]) -> tuple[str, int]:
         """A registry token for what is asked and allowed, and its lifetime in seconds."""
@@ -150,10 +150,10 @@ class RegistryAccess:
             raise Unauthorized(f"log in as user {REGISTRY_USER} with a registry token")
         claims = await self._tokens.read(password, (TokenUse.REGISTRY,), self._clock())
         async with self._database.connection() as connection:
-            user = await identity.find_user(connection, str(claims["sub"]))
+            user = await identity.find_user(connection, str(claims["sub"]), key_of(claims))
         if user is None or user.disabled or not user.htc_enabled:
             raise Unauthorized(
-                "the user behind this token is disabled, or HTC is switched off for the workspace"
+                "the user behind this token is disabled, its key was revoked, or HTC is switched off for the workspace"
             )
         return user, UUID(str(claims["projectId"]))
 

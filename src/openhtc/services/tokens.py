@@ -26,6 +26,7 @@ REGISTRY_TOKEN_LIFETIME = timedelta(hours=12)
 AGENT_TOKEN_LIFETIME = timedelta(hours=1)
 JOB_TOKEN_MARGIN = timedelta(hours=1)
 USER_CLAIM = "userDefined_"
+_KEY_CLAIM = "keyId"
 
 _ALGORITHM = "RS256"
 TOKEN_ID_BYTES = 16
@@ -60,9 +61,10 @@ class Tokens:
     async def keys(self) -> Keys:
         return await self._keys.current()
 
-    def user_token(self, keys: Keys, user: User, now: datetime) -> str:
+    def user_token(self, keys: Keys, user: User, now: datetime, key_id: UUID | None = None) -> str:
+        """``key_id``: the key that was shown for it. The token ends with that key."""
         claims = self._common(TokenUse.USER, user.id, now, USER_TOKEN_LIFETIME)
-        return self._sign(keys, {**claims, **_about(user)})
+        return self._sign(keys, {**claims, **_about(user), **_made_with(key_id)})
 
     def job_token(self, keys: Keys, user: User, scope: JobScope, now: datetime, lifetime: timedelta) -> str:
         """One job's; for many jobs of a batch see ``batch_tokens``."""
@@ -82,9 +84,12 @@ class Tokens:
         }
         return BatchTokens(keys.job_signing, claims)
 
-    def registry_token(self, keys: Keys, user: User, project_id: UUID, now: datetime) -> str:
+    def registry_token(
+        self, keys: Keys, user: User, project_id: UUID, now: datetime, key_id: UUID | None = None
+    ) -> str:
+        """``key_id`` as for ``user_token``."""
         claims = self._common(TokenUse.REGISTRY, user.id, now, REGISTRY_TOKEN_LIFETIME)
-        return self._sign(keys, {**claims, "projectId": str(project_id)})
+        return self._sign(keys, {**claims, "projectId": str(project_id), **_made_with(key_id)})
 
     def agent_token(self, keys: Keys, agent_no: int, now: datetime) -> str:
         return self._sign(keys, self._common(TokenUse.AGENT, str(agent_no), now, AGENT_TOKEN_LIFETIME))
@@ -162,6 +167,16 @@ def _key_of(keys: Keys, token: GuestProtocol) -> RSAKey | ECKey:
     if algorithm != needs:
         raise ValueError(f"alg: {algorithm!r} does not belong to the key {kid!r}, expected {needs}")
     return key
+
+
+def key_of(claims: dict[str, Any]) -> UUID | None:
+    """The key that a verified token was made with, as far as it says."""
+    found = claims.get(_KEY_CLAIM)
+    return None if found is None else UUID(str(found))
+
+
+def _made_with(key_id: UUID | None) -> dict[str, str]:
+    return {} if key_id is None else {_KEY_CLAIM: str(key_id)}
 
 
 def _about(user: User) -> dict[str, Any]:

@@ -139,8 +139,9 @@ async def list_users(connection: Connection, workspace_id: str | None) -> list[U
     return [UserRow(**row) for row in await connection.fetch(_SQL["list_users"], workspace_id)]
 
 
-async def find_user(connection: Connection, user_id: str) -> User | None:
-    row = await connection.fetchrow(_SQL["find_user"], user_id)
+async def find_user(connection: Connection, user_id: str, key_id: UUID | None = None) -> User | None:
+    """None also when the key was revoked through which somebody acts as this user."""
+    row = await connection.fetchrow(_SQL["find_user"], user_id, key_id)
     return None if row is None else User(**row)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from openhtc.agent.held import HeldJob
 from openhtc.agent.native import frames
+from openhtc.agent.native import program as native_program
 from openhtc.agent.native.orders import shm_bytes
 from openhtc.agent.native.run import usage_of, verdict_on
 from openhtc.agent.native.slot import Common, NativeSlot
@@ -73,9 +74,9 @@ class OneByOne:
 
     def reset(self) -> None:
         """The program does that by itself; where it cannot, it ends."""
-        if self._last is not None and self._last.program_gone:
-            self.slot.program_ended()
-            self.slot.restart()
+        if self._last is not None and (self._last.program_gone or self._last.program_goes):
+            code = self.slot.program_ended()
+            self.slot.restart(new_network=code not in native_program.NETWORK_UNUSED)
 
     def close(self) -> None:
         self.slot.close()
@@ -94,7 +95,7 @@ class _Running:
         self._bench, self._number, self._spec = bench, number, spec
         self._output = os.dup(output)
         self.ended: frames.Ended | None = None
-        self.program_gone = False
+        self.program_gone = self.program_goes = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._pump, daemon=True)
         self._thread.start()
@@ -111,6 +112,8 @@ class _Running:
                 if kind == frames.Kind.OUTPUT:
                     with contextlib.suppress(OSError):
                         os.write(self._output, payload)
+                elif kind == frames.Kind.RESTING:
+                    self.program_goes = True
                 elif kind == frames.Kind.ENDED and number == self._number:
                     self.ended = frames.ended(payload)
                     self._done.set()

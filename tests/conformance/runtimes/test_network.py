@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +101,19 @@ def test_a_slot_keeps_its_network_and_drops_a_jobs_connections(networked, echo, 
     assert bench.sh("echo again | nc 127.0.0.1 8080").output == "heard:again\n"
 
 
+@pytest.mark.parametrize(
+    "use", ["echo x | nc 127.0.0.1 8080", "echo x | nc -u -w 1 127.0.0.1 9"], ids=["tcp", "udp"]
+)
+def test_a_network_that_was_used_is_not_met_by_the_next_job(networked, echo, use):
+    bench = networked(outside=False)
+    look = "cat /proc/net/snmp /proc/net/tcp /proc/net/udp"
+    unused = bench.sh(look).output
+    assert bench.sh(look).output == unused
+    assert bench.sh(f"{use}; {look}").output != unused
+    assert bench.sh(look).output == unused
+    assert bench.sh(look).output == unused
+
+
 def _established(port: int) -> list[str]:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return [line for line in lines if line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01"]
@@ -129,3 +144,19 @@ def test_the_outside_without_the_hosts_loopback(networked, echo):
     assert ran.output.count("heard:hello") == 1
     assert ran.output.count("unreached") == 2
     assert echo.served == 1
+
+
+def test_no_network_of_a_job_leads_to_a_clouds_metadata():
+    """A host in a namespace of its own plays the service; what else it answers at is reached."""
+    if shutil.which("slirp4netns") is None:
+        pytest.skip("the program slirp4netns is missing")
+    probe = Path(__file__).with_name("metadata_probe.py")
+    done = subprocess.run(
+        ["unshare", "-n", sys.executable, probe], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == [
+        "203.0.113.9 reached",
+        "169.254.169.254 not reached",
+        "169.254.170.2 not reached",
+        "100.100.100.200 not reached",
+    ], done.stderr

@@ -220,6 +220,30 @@ async def test_a_revoked_key_is_refused(core: Core) -> None:
     assert [key.label for key in await admin.list_keys(user.id)] == ["laptop"]
 
 
+async def test_what_was_made_with_a_key_ends_with_it(core: Core) -> None:
+    user = await core.world.user(admin=True)
+    admin = administration(core)
+    lost_id, lost = await admin.create_key("api_key", user.id, "lost laptop")
+    _, kept = await admin.create_key("api_key", user.id, "another")
+    project = str((await core.world.task(user)).project)
+    bearers, passwords = {}, {}
+    for name, secret in (("lost", lost), ("kept", kept)):
+        who = await core.authentication.by_key(f"Token {secret}")
+        bearers[name], _ = await core.authentication.bearer_for(who)
+        again = await core.authentication.by_bearer(f"Bearer {bearers[name]}")
+        passwords[name] = as_password(f"Bearer {await core.registry.password(again, project)}")
+        await core.registry.grant(passwords[name], [])
+
+    await admin.revoke_key(lost_id)
+
+    with pytest.raises(Unauthorized, match="revoked"):
+        await core.authentication.by_bearer(f"Bearer {bearers['lost']}")
+    with pytest.raises(Unauthorized, match="revoked"):
+        await core.registry.grant(passwords["lost"], [])
+    assert (await core.authentication.by_bearer(f"Bearer {bearers['kept']}")).user == user
+    await core.registry.grant(passwords["kept"], [])
+
+
 async def test_secrets_are_stored_nowhere(core: Core) -> None:
     user = await core.world.user()
     _, secret = await administration(core).create_key("api_key", user.id, "")

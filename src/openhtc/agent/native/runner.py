@@ -97,7 +97,7 @@ class NativeSlots:
         run = place.find(lease)
         if kind == Kind.RESTING:
             place.resting = True
-            logger.warning("slot_rests", slot=place.slot.name, lease=lease)
+            logger.debug("slot_rests", slot=place.slot.name, lease=lease)
         elif run is None:
             logger.error("slot_confused", slot=place.slot.name, kind=kind, lease=lease)
         elif kind == Kind.ENDED:
@@ -321,7 +321,7 @@ class NativeSlots:
 
         def work() -> None:
             try:
-                place.slot.restart()
+                place.slot.restart(new_network=code not in program.NETWORK_UNUSED)
             except (SandboxError, OSError) as error:
                 logger.error("slot_unusable", slot=place.slot.name, error=str(error))
                 self._events.later(lambda: self._replace(place))

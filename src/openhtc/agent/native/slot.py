@@ -112,7 +112,7 @@ class NativeSlot:
             self._start_process(space)
         self.needs = needs
 
-    def restart(self) -> None:
+    def restart(self, *, new_network: bool) -> None:
         """After the program has ended: everything of it and of its jobs is gone. Raises SandboxError."""
         self._end_process()
         self.needs = None
@@ -122,6 +122,8 @@ class NativeSlot:
         try:
             if self._scratch is not None:
                 self._scratch.empty()
+            if new_network and self._network is not None:
+                self._network.renew()
         except OSError as error:
             raise SandboxError(f"slot {self.name} could not be emptied: {error}") from error
 

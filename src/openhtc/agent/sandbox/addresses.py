@@ -6,8 +6,9 @@ import struct
 from pathlib import Path
 
 _FIB = Path("/proc/net/fib_trie")
-_METADATA = "169.254.169.254"
-"""Where clouds hand a machine its own credentials."""
+_HOST_MASK = "255.255.255.255"
+_METADATA = (("169.254.169.254", "255.255.0.0"), ("100.100.100.200", _HOST_MASK))
+"""Where clouds hand a machine its own credentials: the link's own addresses, all of them, and one more."""
 _SLIRP = ("10.0.2.2", "10.0.2.3", "10.0.2.100")
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _MOST = 64
@@ -26,17 +27,17 @@ def own_addresses() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def not_for_jobs() -> list[str]:
-    """What a job with an outside network would reach through it and must not."""
+def not_for_jobs() -> list[tuple[str, str]]:
+    """Addresses, with their masks, that a job with an outside network would reach through it and must not."""
     addresses = [address for address in own_addresses() if address not in _SLIRP]
-    return [*addresses[:_MOST], _METADATA]
+    return [*((address, _HOST_MASK) for address in addresses[:_MOST]), *_METADATA]
 
 
-def claim(addresses: list[str]) -> None:
+def claim(addresses: list[tuple[str, str]]) -> None:
     """Give the addresses to this namespace's loopback: only what listens in here answers there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for n, address in enumerate(addresses):
+        for n, (address, mask) in enumerate(addresses):
             name = f"lo:{n}".encode()
-            for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.255")):
+            for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, mask)):
                 where = struct.pack("=H2x4s8x", socket.AF_INET, socket.inet_aton(value))
                 fcntl.ioctl(sock, request, struct.pack("16s16s8x", name, where))

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SLIRP_SECONDS = 10.0
+_COUNTERS_BYTES = 4096
 _TUN = "/dev/net/tun"
 DNS_OUTSIDE = "10.0.2.3"
 """Where slirp4netns answers name lookups."""
@@ -40,7 +41,8 @@ class Network:
         self._forwards = forwards
         self._forwarder = forwarder
         self._outside = outside
-        self._fd = -1
+        self._fd = self._counters = -1
+        self._unused = b""
         self._slirp: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
 
@@ -55,7 +57,8 @@ class Network:
             return
         made = _Made(self._forwards, not_for_jobs())
         _in_new_thread(made.make)
-        self._fd = made.namespace
+        self._fd, self._counters = made.namespace, made.counters
+        self._unused = os.pread(self._counters, _COUNTERS_BYTES, 0)
         try:
             self._forwarder.open(self._slot, made.sockets)
             if self._outside:
@@ -67,6 +70,19 @@ class Network:
     def drop_connections(self) -> None:
         """The job has ended: nothing of it goes on."""
         self._forwarder.drop(self._slot)
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was sent since it was made, as the kernel's counters of IPv4, TCP and UDP tell.
+
+        The next job would meet connections that are being closed, ports that stay taken and ways back for late answers.
+        """
+        return self._counters >= 0 and os.pread(self._counters, _COUNTERS_BYTES, 0) != self._unused
+
+    def renew(self) -> None:
+        """Another namespace takes its place. Raises OSError."""
+        self.close()
+        self.open()
 
     def close(self) -> None:
         if self._fd < 0:
@@ -80,7 +96,8 @@ class Network:
             self._slirp.wait()
             self._slirp = None
         os.close(self._fd)
-        self._fd = -1
+        os.close(self._counters)
+        self._fd = self._counters = -1
 
     def _connect_outside(self) -> None:
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
@@ -110,15 +127,16 @@ class Network:
 class _Made:
     """What the thread inside the new namespace makes for those outside."""
 
-    def __init__(self, forwards: list[Forward], claimed: list[str]) -> None:
+    def __init__(self, forwards: list[Forward], claimed: list[tuple[str, str]]) -> None:
         self._forwards = forwards
         self._claimed = claimed
-        self.namespace = -1
+        self.namespace = self.counters = -1
         self.sockets: list[tuple[socket.socket, Forward]] = []
 
     def make(self) -> None:
         linux.unshare(linux.CLONE_NEWNET)
         self.namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.counters = os.open("/proc/thread-self/net/snmp", os.O_RDONLY)
         _raise_loopback()
         claim(self._claimed)
         for forward in self._forwards:

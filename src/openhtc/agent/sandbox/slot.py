@@ -137,9 +137,11 @@ class Slot:
         """Kill what may be left, unmount, empty the disk. Raises SandboxError when the slot is unusable."""
         if self._cgroup is not None and not self._cgroup.kill_all():
             raise SandboxError(f"processes in slot {self.name} do not die")
-        if self._network is not None:
-            self._network.drop_connections()
         try:
+            if self._network is not None:
+                self._network.drop_connections()
+                if self._network.used:
+                    self._network.renew()
             if self._rootfs is not None:
                 self._rootfs.unmount()
             if self._scratch is not None:

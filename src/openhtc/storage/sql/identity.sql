@@ -45,14 +45,14 @@ UPDATE users SET disabled_at = coalesce(disabled_at, $2::timestamptz) WHERE id =
 UPDATE users SET disabled_at = NULL WHERE id = $1 RETURNING id
 
 -- name: find_user
--- A user with the workspace and organization that go into tokens and answers.
+-- A user with the workspace and organization that go into tokens and answers; no row when $2 is a key that was revoked.
 SELECT u.id, u.email, u.full_name, u.is_workspace_admin, u.is_organization_admin, u.is_operator,
        w.id AS workspace_id, w.name AS workspace_name, w.htc_enabled,
        ARRAY(SELECT r.name FROM unnest(w.regions) WITH ORDINALITY AS o (name, n) JOIN regions r USING (name)
              WHERE r.enabled ORDER BY o.n) AS regions,
        w.organization_code, u.disabled_at IS NOT NULL AS disabled
 FROM users u JOIN workspaces w ON w.id = u.workspace_id
-WHERE u.id = $1
+WHERE u.id = $1 AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.id = $2::uuid AND c.revoked_at IS NOT NULL)
 
 -- name: insert_credential
 INSERT INTO credentials (kind, user_id, label, secret_hash, created_at, expires_at, regions)

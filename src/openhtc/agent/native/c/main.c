@@ -25,7 +25,7 @@
 #define LEFT_MS 500
 #define REST_SECONDS 300
 
-enum { LEFT = 0, CANNOT = 70, FULL = 73, RESTED = 74, UNCLEAN = 75 };
+enum { LEFT = 0, CANNOT = 70, FULL = 73, RESTED = 74, UNCLEAN = 75, USED = 76 };
 
 struct options options = {.network = -1, .users = -1, .filter = -1, .cpu = -1, .peak = -1, .ooms = -1, .etc = -1};
 
@@ -148,7 +148,8 @@ static void fill_end(struct ended *ended, const struct meters *before, int64_t b
     meters_read(before, ended);
 }
 
-/* Until nothing is left of the last job. What was lined up begins elsewhere, and this program begins anew. */
+/* Until nothing is left of the last job. What was lined up begins elsewhere, and this program begins anew; in another
+ * network if this one was used. */
 static void rest(void)
 {
     for (int tries = 0; tries < REST_SECONDS * 10; tries++) {
@@ -156,7 +157,7 @@ static void rest(void)
         wire_recall_all();
         tell_recalled();
         flush_all();
-        if (sockets_gone(100)) exit(RESTED);
+        if (sockets_gone(tries == 0 ? 0 : 100)) exit(traffic_seen() ? USED : RESTED);
     }
     exit(UNCLEAN);
 }
@@ -185,7 +186,7 @@ static bool run(const struct request *request, struct timespec *began_tick)
     attend(request->id, process, ends[0], ended.started_us);
     waitpid(pid, NULL, 0);
     ipc_settle();
-    bool clean = sockets_gone(LEFT_MS);
+    bool clean = sockets_gone(LEFT_MS) && !traffic_seen();
     fill_end(&ended, &before, began);
     drain(ends[0], request->id);
     if (!clean) wire_send(RESTING, request->id, NULL, 0, NULL, 0); /* first, so that nothing is sent here at the end */
@@ -247,6 +248,7 @@ static void begin(void)
     struct failure failure = {0};
     job_begin();
     if (!sockets_begin()) stop(CANNOT, "the list of sockets");
+    if (!traffic_begin()) stop(CANNOT, "the counters of the network");
     unshare(CLONE_NEWCGROUP); /* where there are none, nothing is seen of the host's either */
     if (!root_begin(&failure)) {
         errno = failure.error;

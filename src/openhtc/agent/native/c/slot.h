@@ -8,6 +8,7 @@
  *   devices.c its /dev and /sys; did a job leave anything in /dev/shm?
  *   ipc.c     shared memory, semaphores and queues; did a job leave any?
  *   sockets.c what a job left in sockets that nobody reads
+ *   traffic.c did a job use the network?
  *   tree.c    removing what a job wrote
  *   job.c     a container's first process, and the program under it
  *   meters.c  the cgroup's counters
@@ -133,6 +134,10 @@ bool ipc_untouched(void);
 /* sockets.c */
 bool sockets_begin(void);
 bool sockets_gone(int milliseconds);
+
+/* traffic.c */
+bool traffic_begin(void);
+bool traffic_seen(void);
 
 /* tree.c: false when it is too large or too deep to be removed here */
 bool tree_remove(int directory, const char *name);
