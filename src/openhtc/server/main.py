@@ -18,6 +18,7 @@ from litestar import Litestar
 from openhtc.api.app import create_app
 from openhtc.domain.errors import OpenhtcError
 from openhtc.server.parts import assemble
+from openhtc.server.turnstile import Turnstile
 from openhtc.settings.server import ServerSettings
 from openhtc.storage.database import Database
 from openhtc.storage.migrations import available, pending
@@ -78,10 +79,10 @@ async def _check(settings: ServerSettings) -> None:
         await database.close()
 
 
-def _worker(settings: ServerSettings, parent: int) -> Litestar:
+def _worker(settings: ServerSettings, parent: int) -> Turnstile:
     configure(settings.log_level, settings.log_json)
     _die_with(parent)
-    return create_app([partial(_lifespan, settings)])
+    return Turnstile(create_app([partial(_lifespan, settings)]))
 
 
 def _die_with(parent: int) -> None:

@@ -1,0 +1,206 @@
+"""Users wait at the door in turn, agents do not, and nobody holds a place for nothing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from openhtc.server import turnstile
+from openhtc.server.turnstile import Turnstile
+
+
+class House:
+    """An application that serves each request until it is let go."""
+
+    def __init__(self) -> None:
+        self.inside: list[str] = []
+        self.served: list[str] = []
+        self.bodies: list[bytes] = []
+        self.doors: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        name = scope["path"]
+        self.inside.append(name)
+        if scope.get("reads"):
+            while True:
+                message = await receive()
+                self.bodies.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+        await self.doors.setdefault(name, asyncio.Event()).wait()
+        self.inside.remove(name)
+        self.served.append(name)
+        await send({"type": "http.response.start", "status": 200})
+
+    def let_go(self, name: str) -> None:
+        self.doors.setdefault(name, asyncio.Event()).set()
+
+
+class Client:
+    """One request and what it hears."""
+
+    def __init__(self, door: Turnstile, path: str, *, length: int | None = None, reads: bool = False) -> None:
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.heard: list[dict[str, Any]] = []
+        headers = [] if length is None else [(b"content-length", str(length).encode())]
+        scope = {"type": "http", "path": path, "headers": headers, "reads": reads}
+        if not length:
+            self.say({"type": "http.request", "body": b"", "more_body": False})
+        self.task = asyncio.ensure_future(door(scope, self.sent.get, self._hear))
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.sent.put_nowait(message)
+
+    def go_away(self) -> None:
+        self.say({"type": "http.disconnect"})
+
+    async def _hear(self, message: dict[str, Any]) -> None:
+        self.heard.append(message)
+
+    @property
+    def status(self) -> int | None:
+        return self.heard[0]["status"] if self.heard else None
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def door(house: House) -> Turnstile:
+    return Turnstile(house, at_once=2, max_waiting=3, patience_seconds=5)
+
+
+async def test_users_are_served_in_turn_and_agents_at_once(house: House, door: Turnstile) -> None:
+    clients = [Client(door, f"/{n}") for n in range(4)]
+    Client(door, "/agent/v1/report")
+    await settle()
+    assert house.inside == ["/0", "/1", "/agent/v1/report"]
+    house.let_go("/1")
+    await settle()
+    assert house.inside == ["/0", "/agent/v1/report", "/2"]
+    for n in (0, 2, 3):
+        house.let_go(f"/{n}")
+    await settle()
+    assert [client.status for client in clients] == [200] * 4
+    assert house.served == ["/1", "/0", "/2", "/3"]
+
+
+async def test_too_many_are_refused_with_a_time_to_come_again(house: House, door: Turnstile) -> None:
+    clients = [Client(door, f"/{n}") for n in range(6)]
+    await settle()
+    assert [client.status for client in clients] == [None] * 5 + [503]
+    headers = dict(clients[-1].heard[0]["headers"])
+    assert headers[b"retry-after"] == b"5" and b"OVERLOADED" in clients[-1].heard[1]["body"]
+    house.let_go("/0")
+    await settle()
+    assert "/2" in house.inside, "what was let in before goes on"
+
+
+async def test_who_asks_for_a_token_is_never_sent_away_for_the_crowd(house: House, door: Turnstile) -> None:
+    for n in range(5):
+        Client(door, f"/{n}")
+    await settle()
+    token = Client(door, "/api/v1/auth/token")
+    await settle()
+    assert token.status is None
+
+
+async def test_patience_ends(house: House) -> None:
+    door = Turnstile(house, at_once=1, patience_seconds=0.05)
+    Client(door, "/0")
+    late = Client(door, "/1")
+    await asyncio.wait_for(late.task, 5)
+    assert late.status == 503
+    house.let_go("/0")
+    await settle()
+    Client(door, "/2")
+    await settle()
+    assert house.inside == ["/2"], "the place is free again, and was not given to who had left"
+
+
+async def test_who_goes_away_is_not_served(house: House, door: Turnstile) -> None:
+    clients = [Client(door, f"/{n}") for n in range(4)]
+    await settle()
+    clients[2].go_away()
+    await settle()
+    assert clients[2].task.done() and clients[2].status is None
+    house.let_go("/0")
+    await settle()
+    assert house.inside == ["/1", "/3"]
+
+
+async def test_a_body_that_came_while_waiting_is_whole(house: House, door: Turnstile) -> None:
+    Client(door, "/0")
+    Client(door, "/1")
+    client = Client(door, "/2", length=6, reads=True)
+    client.say({"type": "http.request", "body": b"abc", "more_body": True})
+    await settle()
+    house.let_go("/0")
+    await settle()
+    client.say({"type": "http.request", "body": b"def", "more_body": False})
+    house.let_go("/2")
+    await settle()
+    assert (client.status, house.bodies) == (200, [b"abc", b"def"])
+
+
+async def test_who_sends_slowly_has_no_place_meanwhile(house: House, door: Turnstile) -> None:
+    slow = [Client(door, f"/slow{n}", length=10, reads=True) for n in range(2)]
+    await settle()
+    assert house.inside == ["/slow0", "/slow1"]
+    quick = Client(door, "/quick")
+    house.let_go("/quick")
+    await settle()
+    assert quick.status == 200
+    for client in slow:
+        client.say({"type": "http.request", "body": b"0123456789", "more_body": False})
+    house.let_go("/slow0")
+    house.let_go("/slow1")
+    await settle()
+    assert [client.status for client in slow] == [200, 200]
+    more = [Client(door, f"/{n}") for n in range(3)]
+    await settle()
+    assert house.inside == ["/0", "/1"], "no place was lost or made"
+    assert more[2].status is None
+
+
+async def test_a_long_body_is_left_where_it_is(house: House, door: Turnstile) -> None:
+    Client(door, "/0")
+    Client(door, "/1")
+    client = Client(door, "/2", length=turnstile._HELD_BODY + 1, reads=True)
+    client.say({"type": "http.request", "body": b"x", "more_body": False})
+    await settle()
+    assert not client.sent.empty()
+    house.let_go("/0")
+    house.let_go("/2")
+    await settle()
+    assert client.status == 200
+
+
+async def test_a_request_that_is_cancelled_gives_back_what_it_has(house: House, door: Turnstile) -> None:
+    inside, also = Client(door, "/0"), Client(door, "/slow", length=10, reads=True)
+    waiting = Client(door, "/2", length=turnstile._HELD_BODY + 1)
+    await settle()
+    for client in (waiting, also, inside):
+        client.task.cancel()
+    await settle()
+    for n in range(3, 6):
+        Client(door, f"/{n}")
+    await settle()
+    assert house.inside[-2:] == ["/3", "/4"]
+
+
+async def test_a_crash_gives_the_place_back() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("broken")
+
+    door = Turnstile(broken, at_once=1)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            await asyncio.wait_for(Client(door, "/").task, 5)
