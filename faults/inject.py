@@ -1,6 +1,7 @@
 """Every fault: those of `openhtc chaos`, and those that need proxies, small disks and programs of our own."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from openhtc.chaos.faults import (
     pause,
 )
 from openhtc.chaos.processes import helper_processes, job_processes, part_process
+from openhtc.lifecycle.stopping import DRAIN
 
 _SPARE_BYTES = 1 << 20
 """Left free on a disk that is filled: less than a page of WAL or a log object."""
@@ -35,7 +37,8 @@ def all_faults(place: Place) -> list[Fault]:
         Fault("disk of an agent full", lambda random, wait: _fill(place.agent_disk, random, wait)),
         Fault("disk of everything full", lambda random, wait: _fill(place.layout.root, random, wait)),
         Fault("upgrade the second server", lambda random, wait: _replace(place.server)),
-        Fault("drain an agent", lambda random, wait: _replace(random.choice(place.agents))),
+        Fault("end an agent", lambda random, wait: _replace(random.choice(place.agents))),
+        Fault("drain an agent", lambda random, wait: _replace(random.choice(place.agents), DRAIN)),
         Fault("restart the installation", lambda random, wait: _restart(place, wait)),
         Fault("kill the supervisor and start again", lambda random, wait: _kill_supervisor(place)),
     ]
@@ -125,12 +128,12 @@ def _fill(directory: Path, random: Random, wait: Wait) -> str:
     return f"{directory.name}, {size >> 20} MiB for {seconds:.1f} s"
 
 
-def _replace(program: Program) -> str:
+def _replace(program: Program, number: signal.Signals = signal.SIGTERM) -> str:
     """End it in order, as an upgrade or a drain does; a new one takes its place at once."""
     began = time.monotonic()
     if program.identity is None:
         raise FaultNotDone(f"{program.name} does not run")
-    gently = program.end_gently()
+    gently = program.end_gently(number)
     return (
         f"{program.name} {'ended' if gently else 'HAD TO BE KILLED'} after {time.monotonic() - began:.1f} s"
     )

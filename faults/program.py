@@ -36,12 +36,12 @@ class Program:
         """From the next start on."""
         self._env[name] = value
 
-    def end_gently(self) -> bool:
-        """SIGTERM and wait for its end; the thread starts it again. False when it had to be killed."""
+    def end_gently(self, number: signal.Signals = signal.SIGTERM) -> bool:
+        """Ask by signal and wait for its end; the thread starts it again. False when it had to be killed."""
         process = self._process
         if process is None:
             return True
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         return self._wait(process)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 from rich.console import Console
 
-from bench.control_plane import accept, cancel, queued, rate, reads, size, wake
+from bench.control_plane import accept, cancel, overload, queued, rate, reads, size, wake
 from bench.control_plane.report import print_figures
 from bench.control_plane.stack import StackFailed, running
 from bench.control_plane.workplace import NotVerified, opened
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, ModuleType] = {
     "rate": rate,
     "accept": accept,
     "cancel": cancel,
+    "overload": overload,
     "queued": queued,
     "reads": reads,
     "bytes": size,

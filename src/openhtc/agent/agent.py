@@ -137,9 +137,13 @@ class Agent:
                 until = time.monotonic() + 2 * HASTY_SECONDS
 
     def _wait_for_running(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stop.at_once and (left := until - time.monotonic()) > 0:
-            if self._queue.wait_idle(min(left, 0.2)):
+        """Until nothing runs, or for so long; while we only drain, as long as the node lives."""
+        until: float | None = None
+        while not self._stop.at_once:
+            if until is None and (not self._stop.patient or self._remaining_seconds() == 0):
+                until = time.monotonic() + seconds
+            left = 0.2 if until is None else until - time.monotonic()
+            if left <= 0 or self._queue.wait_idle(min(left, 0.2)):
                 return
 
     def _end_running(self) -> None:

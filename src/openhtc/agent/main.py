@@ -40,7 +40,7 @@ from openhtc.agent.wire import RequestInvalid, ServerAway, ServerRefuses, Wire
 from openhtc.domain.errors import SettingsError
 from openhtc.domain.work import AgentHello, Capacity
 from openhtc.lifecycle.locks import FileLock
-from openhtc.lifecycle.stopping import Stop, stop_on_signals
+from openhtc.lifecycle.stopping import EXIT_DRAINED, Stop, stop_on_signals
 from openhtc.settings.agent import AgentSettings
 from openhtc.telemetry import configure
 
@@ -82,7 +82,7 @@ def _run(settings: AgentSettings, mode: Mode) -> int:
         _check_traversable(settings.data_dir)
     if settings.status_file is not None:
         settings.status_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.data_dir / "agent.lock")
+    lock = FileLock(settings.lock_file)
     if not lock.acquire():
         raise SettingsError(
             f"data_dir {settings.data_dir} is in use by another agent: expected one of its own"
@@ -91,7 +91,9 @@ def _run(settings: AgentSettings, mode: Mode) -> int:
     crashes = stop_on_crash(stop)
     with lock, stop_on_signals(stop):
         code = _run_alone(_Node(settings, mode, node_capacity(settings)), stop)
-    return EXIT_CANNOT_RUN if crashes else code
+    if crashes:
+        return EXIT_CANNOT_RUN
+    return EXIT_DRAINED if stop.drained and code == EXIT_OK else code
 
 
 def stop_on_crash(stop: Stop) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from openhtc import __version__
-from openhtc.cli.agent import agent
+from openhtc.cli import agent
 from openhtc.cli.bench import bench
 from openhtc.cli.down import down
 from openhtc.cli.output import print_error
@@ -39,8 +39,9 @@ def _root(
     """Verbs of the service on one machine, and its programs for many."""
 
 
-for verb in (up, down, status, server, agent, bench):
+for verb in (up, down, status, server, bench):
     app.command()(verb)
+app.add_typer(agent.app, name="agent")
 
 
 @functools.cache

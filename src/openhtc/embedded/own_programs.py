@@ -14,6 +14,7 @@ from openhtc.embedded.layout import SHARED_WAY, DataLayout
 from openhtc.embedded.open_view import closed_to_others, open_place, shown_at
 from openhtc.embedded.part import Command, Part, StopStep, child_environment, die_with_parent
 from openhtc.embedded.private_files import private_directory
+from openhtc.lifecycle.stopping import EXIT_DRAINED
 
 CHECK_SECONDS = 5.0
 STATUS_FRESH_SECONDS = 10.0
@@ -73,6 +74,7 @@ class AgentPart(Part):
     # It ends running jobs in their grace time, hands the rest back and delivers its reports; a second SIGTERM
     # asks it to leave at once.
     stop_steps = (StopStep(signal.SIGTERM, 25.0), StopStep(signal.SIGTERM, 5.0))
+    stays_down = frozenset({EXIT_DRAINED})
 
     def __init__(self, layout: DataLayout, *, env: Mapping[str, str]) -> None:
         self.address = str(layout.agent_status)

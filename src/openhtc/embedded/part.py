@@ -50,6 +50,8 @@ class Part(ABC):
     """How long a start may take until ``ready`` answers None."""
     stop_steps: tuple[StopStep, ...] = (StopStep(signal.SIGTERM, 5.0),)
     """SIGKILL follows the last of them."""
+    stays_down: frozenset[int] = frozenset()
+    """Exit codes after which it is not started again: somebody wanted its end."""
 
     @abstractmethod
     def prepare(self) -> None:

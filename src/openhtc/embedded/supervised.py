@@ -101,12 +101,15 @@ class SupervisedPart:
         return _NotReady(f"not ready after {self.part.start_seconds:.0f} s: {wrong}", final=True)
 
     async def _keep(self) -> None:
-        """Start the part again whenever it ends, for ever."""
+        """Start the part again whenever it ends, until somebody wants it to stay down."""
         while True:
             assert self._child is not None
             code = await self._child.wait()
             lasted = time.monotonic() - self._child.began
             await self._child.stop(self.part, self._stopping)  # what it left of its session
+            if code in self.part.stays_down:
+                self._tell(Happening.STOPPED, text="it was drained", seconds=lasted)
+                return
             self._tell(Happening.DIED, text=_how_it_ended(code), seconds=lasted)
             await asyncio.sleep(self._backoff.delay_after(lasted))
             while not await self._start_again():  # noqa: ASYNC110 (waits to try, not to see)

@@ -1,9 +1,14 @@
 """A lock that ends with the process that holds it."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+
+import msgspec
+
+from openhtc.lifecycle.identity import ProcessIdentity, process_identity
 
 
 class FileLock:
@@ -22,12 +27,25 @@ class FileLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk nobody can look us up, which is no reason not to run
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, msgspec.json.encode(process_identity(os.getpid())), 0)
         return True
 
     def release(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def holder(self) -> ProcessIdentity | None:
+        """The process that has it; None when nobody has. Raises OSError when the file cannot be read."""
+        try:
+            found = msgspec.json.decode(self._path.read_bytes(), type=ProcessIdentity)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        return found if found.is_alive() else None
 
     def __enter__(self) -> "FileLock":
         return self

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+DRAIN = signal.SIGUSR1
+"""Take nothing more, and end when what goes on has ended by itself."""
+EXIT_DRAINED = 10
+"""Of a program that was drained: it is not to be started again by itself."""
 
 
 class Stop:
-    """A request to stop that becomes urgent when it is repeated.
+    """A request to stop that becomes urgent when it is repeated; the mildest one is to drain.
 
     Any thread may ask, look and wait; nothing is ever taken back.
     """
@@ -18,21 +22,43 @@ class Stop:
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._at_once = threading.Event()
+        self._lock = threading.Lock()
+        self._patient = False
+        self._drained = False
 
     @property
     def requested(self) -> bool:
         return self._requested.is_set()
 
     @property
+    def patient(self) -> bool:
+        """Asked to drain, and not asked for more than that: what goes on may end by itself, however long it takes."""
+        return self._patient
+
+    @property
+    def drained(self) -> bool:
+        """Asked to drain, whatever else came later."""
+        return self._drained
+
+    @property
     def at_once(self) -> bool:
         """Asked a second time: nothing is waited for any more."""
         return self._at_once.is_set()
 
+    def drain(self) -> None:
+        """Ask to take nothing more and to end when nothing goes on; changes nothing after a request to stop."""
+        with self._lock:
+            self._drained = True
+            self._patient = self._patient or not self._requested.is_set()
+            self._requested.set()
+
     def request(self) -> None:
         """Ask to stop; a second call asks to stop at once."""
-        if self._requested.is_set():
-            self._at_once.set()
-        self._requested.set()
+        with self._lock:
+            if self._requested.is_set() and not self._patient:
+                self._at_once.set()
+            self._patient = False
+            self._requested.set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep for ``seconds`` or until a stop is requested; says whether one is."""
@@ -45,7 +71,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(stop: Stop, signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None]:
-    """While inside, each of ``signals`` is a ``stop.request()``. Only for the main thread.
+    """While inside, each of ``signals`` is a ``stop.request()``, DRAIN a ``stop.drain()``. Only for the main thread.
 
     The handler only writes a byte; a thread of its own makes the request, since a handler that runs in the
     middle of Event.wait() would wait for a lock of its own thread.
@@ -54,7 +80,8 @@ def stop_on_signals(stop: Stop, signals: tuple[signal.Signals, ...] = SIGNALS) -
     os.set_blocking(writer, False)
     listener = threading.Thread(target=_listen, args=(reader, stop), name="signals", daemon=True)
     listener.start()
-    previous = {number: signal.signal(number, lambda *_: _poke(writer)) for number in signals}
+    previous = {number: signal.signal(number, lambda *_: _poke(writer, _STOP)) for number in signals}
+    previous[DRAIN] = signal.signal(DRAIN, lambda *_: _poke(writer, _DRAIN))
     try:
         yield
     finally:
@@ -65,13 +92,19 @@ def stop_on_signals(stop: Stop, signals: tuple[signal.Signals, ...] = SIGNALS) -
         os.close(reader)
 
 
-def _poke(writer: int) -> None:
+_STOP, _DRAIN = b"!", b"."
+
+
+def _poke(writer: int, what: bytes) -> None:
     try:
-        os.write(writer, b"!")
+        os.write(writer, what)
     except BlockingIOError:
         return  # 64 KiB of unread signals say the same as one more
 
 
 def _listen(reader: int, stop: Stop) -> None:
-    while os.read(reader, 1):
-        stop.request()
+    while what := os.read(reader, 1):
+        if what == _DRAIN:
+            stop.drain()
+        else:
+            stop.request()

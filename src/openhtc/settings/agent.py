@@ -12,6 +12,7 @@ from openhtc.domain.enums import Architecture
 from openhtc.domain.errors import SettingsError
 from openhtc.domain.regions import SupportedRegion
 
+LOCK_NAME = "agent.lock"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -71,6 +72,11 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def node_name(self) -> str:
         return self.name or socket.gethostname()
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the agent that uses data_dir; it says which process that is."""
+        return self.data_dir / LOCK_NAME
 
     def agent_key(self) -> str:
         """The key itself. Raises SettingsError when its file cannot be read or is empty."""

@@ -9,6 +9,7 @@ import pytest
 
 from openhtc.domain.enums import Outcome
 from openhtc.domain.work import Capacity, ImageSource
+from openhtc.lifecycle.stopping import DRAIN, EXIT_DRAINED
 
 from .agent_far_side import AgentProcess, FarSide
 from .agent_services import wait_until
@@ -134,6 +135,32 @@ def test_sigterm_hands_back_what_cannot_end_in_time(
     assert not agent.status_file.exists()
     assert list((agent.directory / "data/journal").iterdir()) == []
     assert mounts_below(agent.directory) == []
+
+
+def test_a_drained_agent_ends_after_its_jobs_and_takes_no_more(
+    far: FarSide, agent: AgentProcess, image: ImageSource
+) -> None:
+    [running] = far.submit(image, ["sh", "-c", "echo up; sleep 4; echo done"])
+    agent.start(stop_grace_seconds="0")
+    wait_until(lambda: running.chunks, 30, lambda: agent.log.read_text()[-3000:])
+    agent.signal(DRAIN)
+    wait_until(lambda: far.stopping)
+    [later] = far.submit(image, ["echo", "later"])
+    assert agent.wait() == EXIT_DRAINED
+    assert running.end is not None and running.end.outcome is Outcome.EXITED
+    assert far.lines(running) == ["up", "done"]
+    assert later.ends == [] and not later.chunks
+
+
+def test_a_sigterm_shortens_a_drain(far: FarSide, agent: AgentProcess, image: ImageSource) -> None:
+    [job] = far.submit(image, ["sh", "-c", "echo up; sleep 1000"])
+    agent.start(stop_grace_seconds="0.5")
+    wait_until(lambda: job.chunks, 30, lambda: agent.log.read_text()[-3000:])
+    agent.signal(DRAIN)
+    wait_until(lambda: far.stopping)
+    agent.signal(signal.SIGTERM)
+    assert agent.wait(20) == EXIT_DRAINED
+    assert job.ends[0].outcome is Outcome.HANDED_BACK
 
 
 def test_a_second_sigterm_stops_at_once(far: FarSide, agent: AgentProcess, image: ImageSource) -> None:

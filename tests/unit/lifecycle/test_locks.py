@@ -22,8 +22,11 @@ def test_the_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> Non
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         assert not FileLock(path).acquire()
+        found = FileLock(path).holder()
+        assert found is not None and found.pid == holder.pid
         holder.kill()
         holder.wait()
+        assert FileLock(path).holder() is None
     with FileLock(path) as lock:
         assert lock.acquire()
         assert not FileLock(path).acquire()
