@@ -14,11 +14,12 @@ from openhtc.domain.identity import Caller, User
 from openhtc.domain.retention import JOBS_KEPT
 from openhtc.domain.submission import ClaimPair, EnvPair, JobDefinition, JobSubmitRequest, RetryStrategy
 from openhtc.domain.work import AgentHello, Capacity, JobReport, LogChunk, Report, ReportAnswer
+from openhtc.services.admission import Admission
 from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import micros
 from openhtc.services.duties import LeaseExpiry
 from openhtc.services.reports import Reports
-from openhtc.storage import identity, jobs, leasing, projects
+from openhtc.storage import identity, jobs, leasing, limits, projects
 from openhtc.storage.database import Database
 from openhtc.storage.identity import UserRow
 from openhtc.storage.jobs import NewBatch
@@ -85,6 +86,7 @@ class World:
         self.reports = Reports(self.database, self.clock, LEASE_SECONDS)
         self.expiry = LeaseExpiry(self.database, self.clock)
         self.cancelling = Cancelling(self.database, self.clock)
+        self.admission = Admission(self.database, self.clock)
 
     async def user(
         self, workspace: str = "10-1000000", *, admin: bool = False, regions: tuple[str, ...] = (REGION,)
@@ -242,6 +244,17 @@ class World:
     async def cancel(self, task: Task, group: str | None = None, owner: str | None = None) -> None:
         await self.database.run(lambda connection: self.cancelling.mark(connection, task.id, group, owner))
         await self.cancelling.begin(task.id)
+
+    async def limit(self, task: Task, vcpus: int | None) -> None:
+        """Set the limit of the task's project, or remove it; nothing is released."""
+        async with self.database.transaction() as connection:
+            found = await limits.project_limits(connection, task.project)
+            if vcpus is None:
+                await limits.remove_limits(connection, [limit.id for limit in found])
+            else:
+                await limits.put_limit(
+                    connection, task.workspace, task.project, "PROJECT_ADMIN", vcpus, task.user, self.clock()
+                )
 
     async def job(self, batch: Batch, index: int = 0) -> dict[str, Any]:
         """The row of a job."""

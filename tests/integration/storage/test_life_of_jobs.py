@@ -1,4 +1,4 @@
-"""A model test of the life of jobs: random agents, reports, repeats, losses and cancels against a plain model."""
+"""A model test of the life of jobs: limits, agents, reports, repeats, losses, recalls, cancels, and a plain model."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -26,11 +26,13 @@ from openhtc.domain.work import JobReport
 from openhtc.services.clock import from_micros
 from openhtc.services.verification import Verification
 from openhtc.storage.database import Database
+from openhtc.storage.preemption import recall_jobs
 
 from ..world import LEASE_SECONDS, Batch, Clock, Task, World
 
 T = TypeVar("T")
-RUNNABLE, STARTING, RUNNING, SUCCEEDED, FAILED = 2, 3, 4, 5, 6
+HELD, RUNNABLE, STARTING, RUNNING, SUCCEEDED, FAILED = 0, 2, 3, 4, 5, 6
+RELEASED = (RUNNABLE, STARTING, RUNNING)
 LEASE = timedelta(seconds=LEASE_SECONDS)
 CODES = {
     Outcome.EXITED: "ErrorNonZeroContainerExitCode",
@@ -42,7 +44,7 @@ CODES = {
     Outcome.NODE_FAULT: "ErrorInfrastructureFault",
 }
 BEGIN = Clock().now
-TABLES = "job_counts, project_metrics, log_chunks, log_objects, attempts, jobs, batches, agents"
+TABLES = "limits, job_counts, project_metrics, log_chunks, log_objects, attempts, jobs, batches, agents"
 COLUMNS = (
     "status",
     "attempt",
@@ -54,6 +56,7 @@ COLUMNS = (
     "started_at",
     "ended_at",
     "cancelled_at",
+    "recalled_at",
     "exit_code",
     "failure",
 )
@@ -65,7 +68,7 @@ class Job:
 
     group: str
     max_retries: int
-    queued_at: datetime
+    queued_at: datetime | None
     status: int = RUNNABLE
     attempt: int = 0
     failures: int = 0
@@ -76,6 +79,7 @@ class Job:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     cancelled_at: datetime | None = None
+    recalled_at: datetime | None = None
     exit_code: int | None = None
     failure: str | None = None
     history: list[str] = field(default_factory=list)
@@ -112,12 +116,12 @@ class Job:
 
     def _finish(self, status: int, at: datetime, code: int | None, failure: str | None) -> None:
         self.status, self.ended_at, self.exit_code, self.failure = status, at, code, failure
-        self.lease = None
+        self.lease = self.recalled_at = None
 
     def _requeue(self, outcome: Outcome, at: datetime) -> None:
         self.history.append(outcome.value)
         self.status, self.lease, self.agent = RUNNABLE, None, None
-        self.queued_at, self.leased_at, self.started_at = at, None, None
+        self.queued_at, self.leased_at, self.started_at, self.recalled_at = at, None, None, None
 
 
 @dataclass
@@ -146,6 +150,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.batches: list[Batch] = []
         self.agents: list[Agent] = []
         self.granted: list[Granted] = []
+        self.limit: int | None = None
         self.cancelling: dict[int, datetime] = {}
         """Batches whose cancellation is decided and not carried out, since when."""
         self.do(world.rows(f"TRUNCATE {TABLES} RESTART IDENTITY"))
@@ -161,10 +166,35 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule(size=st.integers(1, 3), max_retries=st.integers(0, 2), group=st.sampled_from(["", "a"]))
     def submit(self, size: int, max_retries: int, group: str) -> None:
-        batch = self.do(self.world.batch(self.task, size, max_retries=max_retries, group=group))
+        held = self.limit is not None
+        batch = self.do(self.world.batch(self.task, size, held=held, max_retries=max_retries, group=group))
         self.batches.append(batch)
         for index in range(size):
-            self.jobs[batch.no, index] = Job(group, max_retries, self.clock.now)
+            job = Job(group, max_retries, None, HELD) if held else Job(group, max_retries, self.clock.now)
+            self.jobs[batch.no, index] = job
+
+    @rule(vcpus=st.sampled_from([None, 0, 1, 3]))
+    def change_limit(self, vcpus: int | None) -> None:
+        """A lower one ends nothing."""
+        self.do(self.world.limit(self.task, vcpus))
+        self.limit = vcpus
+
+    @rule()
+    def admit(self) -> None:
+        """Invariant 5: what is released fits the limit; and nothing is held that would fit."""
+        self.do(self.world.admission.admit(self.task.workspace))
+        found = self.do(self.world.rows("SELECT batch_no, idx FROM jobs WHERE status = 2"))
+        released = [job for row in found if (job := self.jobs[row["batch_no"], row["idx"]]).status == HELD]
+        for job in released:
+            job.status, job.queued_at = RUNNABLE, self.clock.now
+        used = sum(job.status in RELEASED for job in self.jobs.values())
+        held = [
+            place
+            for place, job in self.jobs.items()
+            if job.status == HELD and place[0] not in self.cancelling
+        ]
+        assert not released or self.limit is None or used <= self.limit
+        assert not held or (self.limit is not None and used >= self.limit)
 
     @precondition(lambda self: len(self.agents) < 5)
     @rule()
@@ -188,6 +218,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             job = self.jobs[batch.no, grant.idx]
             job.attempt += 1
             job.status, job.lease, job.agent = STARTING, grant.lease, agent.number
+            assert job.queued_at is not None
             job.leased_at = max(self.clock.now, job.queued_at)
             assert grant.attempt == job.attempt
             assert grant.lease > newest
@@ -212,6 +243,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         started = {job.lease for job in self.jobs.values() if job.status == RUNNING} & waiting
         known = {job.lease: job for job in self.jobs.values() if job.lease and job.agent == agent.number}
         stop = {lease for lease, job in known.items() if job.cancelled_at is not None}
+        recalled = {lease for lease, job in known.items() if job.recalled_at is not None}
         if held is not None:
             gone |= held - set(known) - started
             certain = self.clock.now - (timedelta() if stopping else LEASE)
@@ -220,6 +252,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             assert set(answer.gone) == gone
             assert stop - set(answer.stop) == set()
             assert set(answer.stop) <= stop
+            assert set(answer.preempt) == recalled - stop
 
     def _news(self) -> st.SearchStrategy[JobReport]:
         ends = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.NODE_LOST])
@@ -282,8 +315,23 @@ class LifeOfJobs(RuleBasedStateMachine):
             if at is not None and job.ended_at is None and job.cancelled_at is None:
                 job.cancelled_at = at
                 if job.lease is None:
-                    job.status, job.ended_at = FAILED, max(at, job.queued_at)
+                    job.status, job.ended_at = FAILED, max(at, job.queued_at or at)
         self.cancelling.clear()
+
+    @precondition(lambda self: any(job.lease for job in self.jobs.values()))
+    @rule(data=st.data())
+    def recall(self, data: st.DataObject) -> None:
+        """The keeper wants room; the agent hears of it and does with it what it will."""
+        job = data.draw(st.sampled_from([job for job in self.jobs.values() if job.lease]))
+        assert job.lease is not None and job.agent is not None
+        lease, agent = job.lease, job.agent
+        self.do(
+            self.world.database.run(
+                lambda connection: recall_jobs(connection, [agent], [lease], self.clock())
+            )
+        )
+        if job.cancelled_at is None and job.recalled_at is None:
+            job.recalled_at = self.clock.now
 
     @rule()
     def expire(self) -> None:
