@@ -23,7 +23,7 @@ from openhtc.agent.sandbox.ids_namespace import create_for_slot
 from openhtc.agent.sandbox.mode import Mode
 from openhtc.agent.sandbox.network import Network
 from openhtc.agent.sandbox.scratch import Scratch
-from openhtc.agent.sandbox.slot import PIDS_PER_JOB, SandboxError, Shared, new_network, new_scratch
+from openhtc.agent.sandbox.slot import PIDS_PER_JOB, SandboxError, Shared, new_scratch
 from openhtc.domain.work import Capacity
 
 log = structlog.get_logger(__name__)
@@ -99,7 +99,7 @@ class NativeSlot:
         if self._scratch is None:
             self._scratch = new_scratch(shared, self._directory)
         if self._network is None:
-            self._network = new_network(shared, self.name)
+            self._network = shared.networks.make()
         if self._cgroup is not None:
             self._cgroup.limit(needs.vcpus, needs.memory_mib, PIDS_PER_JOB + _OWN_PROCESSES)
         gib = max(1, needs.disk_gib)
@@ -123,7 +123,8 @@ class NativeSlot:
             if self._scratch is not None:
                 self._scratch.empty()
             if new_network and self._network is not None:
-                self._network.renew()
+                used, self._network = self._network, None
+                self._network = self._common.shared.networks.exchange(used)
         except OSError as error:
             raise SandboxError(f"slot {self.name} could not be emptied: {error}") from error
 

@@ -34,10 +34,10 @@ DNS_OUTSIDE = "10.0.2.3"
 
 
 class Network:
-    """One slot's namespace; open() and close() from one thread, ``path`` from any."""
+    """One slot's namespace; open() and close() by one thread at a time, ``path`` from any. ``name`` is its own."""
 
-    def __init__(self, slot: str, forwards: list[Forward], forwarder: Forwarder, *, outside: bool) -> None:
-        self._slot = slot
+    def __init__(self, name: str, forwards: list[Forward], forwarder: Forwarder, *, outside: bool) -> None:
+        self._name = name
         self._forwards = forwards
         self._forwarder = forwarder
         self._outside = outside
@@ -60,7 +60,7 @@ class Network:
         self._fd, self._counters = made.namespace, made.counters
         self._unused = os.pread(self._counters, _COUNTERS_BYTES, 0)
         try:
-            self._forwarder.open(self._slot, made.sockets)
+            self._forwarder.open(self._name, made.sockets)
             if self._outside:
                 self._connect_outside()
         except BaseException:
@@ -69,7 +69,7 @@ class Network:
 
     def drop_connections(self) -> None:
         """The job has ended: nothing of it goes on."""
-        self._forwarder.drop(self._slot)
+        self._forwarder.drop(self._name)
 
     @property
     def used(self) -> bool:
@@ -79,15 +79,10 @@ class Network:
         """
         return self._counters >= 0 and os.pread(self._counters, _COUNTERS_BYTES, 0) != self._unused
 
-    def renew(self) -> None:
-        """Another namespace takes its place. Raises OSError."""
-        self.close()
-        self.open()
-
     def close(self) -> None:
         if self._fd < 0:
             return
-        self._forwarder.close_slot(self._slot)
+        self._forwarder.close_slot(self._name)
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1

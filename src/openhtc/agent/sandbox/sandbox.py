@@ -9,6 +9,7 @@ from openhtc.agent.sandbox.files import discard_tree, remove_tree
 from openhtc.agent.sandbox.forwarder import Forward, Forwarder
 from openhtc.agent.sandbox.mode import Mode
 from openhtc.agent.sandbox.network import DNS_OUTSIDE, outside_works
+from openhtc.agent.sandbox.networks import Networks
 from openhtc.agent.sandbox.scratch import loop_works
 from openhtc.agent.sandbox.slot import Shared, Slot
 
@@ -45,9 +46,7 @@ class Sandbox:
             cgroups=self._cgroups,
             disk_enforced=self.disk_enforced,
             etc=etc,
-            forwards=forwards,
-            forwarder=self._forwarder,
-            outside=reaches_outside,
+            networks=Networks(forwards, self._forwarder, outside=reaches_outside),
         )
 
     def slot(self, name: str) -> Slot:
@@ -58,6 +57,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Remove everything that is shared. All slots must be closed."""
+        self.shared.networks.close()
         self._forwarder.close()
         if self._cgroups is not None:
             self._cgroups.close()

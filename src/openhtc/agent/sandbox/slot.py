@@ -20,9 +20,9 @@ from openhtc.agent.images.errors import ImageError
 from openhtc.agent.images.store import Image
 from openhtc.agent.runtimes.base import ContainerSpec
 from openhtc.agent.sandbox.cgroups import Cgroup, CgroupTree
-from openhtc.agent.sandbox.forwarder import Forward, Forwarder
 from openhtc.agent.sandbox.ids import IdMap
 from openhtc.agent.sandbox.network import Network
+from openhtc.agent.sandbox.networks import Networks
 from openhtc.agent.sandbox.rootfs import RootFs
 from openhtc.agent.sandbox.scratch import LoopScratch, PlainScratch, Scratch
 from openhtc.domain.work import Capacity, Usage
@@ -47,9 +47,7 @@ class Shared:
     disk_enforced: bool
     etc: dict[str, bytes]
     """Files for every container's /etc, by name."""
-    forwards: list[Forward]
-    forwarder: Forwarder
-    outside: bool
+    networks: Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,8 @@ class Slot:
             if self._network is not None:
                 self._network.drop_connections()
                 if self._network.used:
-                    self._network.renew()
+                    used, self._network = self._network, None
+                    self._network = self._shared.networks.exchange(used)
             if self._rootfs is not None:
                 self._rootfs.unmount()
             if self._scratch is not None:
@@ -174,7 +173,7 @@ class Slot:
         if self._rootfs is None:
             self._rootfs = RootFs(self._directory / "root", shared.ids, shared.etc)
         if self._network is None:
-            self._network = new_network(shared, self.name)
+            self._network = shared.networks.make()
         return self._rootfs, self._scratch
 
 
@@ -182,13 +181,6 @@ def new_scratch(shared: Shared, directory: Path) -> Scratch:
     """The disk of a slot; ``directory`` is the slot's own."""
     kind = LoopScratch if shared.disk_enforced else PlainScratch
     return kind(directory / "scratch")
-
-
-def new_network(shared: Shared, slot: str) -> Network:
-    """An open network of its own for a slot. Raises OSError."""
-    network = Network(slot, shared.forwards, shared.forwarder, outside=shared.outside)
-    network.open()
-    return network
 
 
 def _make_workdir(rootfs: RootFs, path: str, identity: Identity) -> None:
