@@ -202,14 +202,16 @@ class World:
             purge_at=self.clock() + JOBS_KEPT,
         )
 
-    async def agent(self, *, vcpus: int = 1000, region: str = REGION, **facts: Any) -> int:
+    async def agent(
+        self, *, vcpus: int = 1000, region: str = REGION, former: int | None = None, **facts: Any
+    ) -> int:
         """The number of a new agent that was heard from just now; ``facts`` are members of AgentHello."""
         hello = AgentHello("node", [region], Capacity(vcpus, 10**6, 10**4), "X86", "bubblewrap", "0")
         hello = msgspec.structs.replace(hello, **facts)
         now = self.clock()
         expires = now + timedelta(seconds=LEASE_SECONDS)
         async with self.database.transaction() as connection:
-            return await leasing.insert_agent(connection, hello, None, now, expires)
+            return await leasing.insert_agent(connection, hello, None, now, expires, former)
 
     async def grant(self, agent: int, *shares: tuple[Batch, int]) -> list[Granted]:
         """Leases jobs of the named batches without a choice."""

@@ -123,7 +123,8 @@ def _run_alone(node: _Node, stop: Stop) -> int:
     if warning := disk_warning(settings, node.capacity):
         sandbox.missing.append(warning)
     try:
-        session = Session(wire, _hello(node, sandbox.missing), settings.agent_key())
+        memory = settings.data_dir / "session"
+        session = Session(wire, _hello(node, sandbox.missing), settings.agent_key(), memory)
         if _opened(session, stop):
             # The session's answer names the object store; slots read this list when they open their network.
             reachable += forwards(settings, session.current.logs.endpoint)

@@ -1,7 +1,9 @@
 """The agent's standing with the server: opened with the agent key, renewed, reopened when it ended."""
 
+import os
 import threading
 import time
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -24,8 +26,10 @@ logger = structlog.get_logger(__name__)
 class Session:
     """Thread-safe. Every request of the agent goes through ``post``."""
 
-    def __init__(self, wire: Wire, hello: AgentHello, key: str) -> None:
+    def __init__(self, wire: Wire, hello: AgentHello, key: str, memory: Path | None = None) -> None:
+        """``memory``: a file that keeps the last token, with which an agent that is started again proves who it is."""
         self._wire = wire
+        self._memory = memory
         self._hello = hello
         self._key = key
         self._lock = threading.Lock()
@@ -104,9 +108,10 @@ class Session:
             return self.current.token
 
     def _open(self) -> AgentSession:
+        hello = msgspec.structs.replace(self._hello, former=self._remembered())
         try:
             session = self._wire.post(
-                f"{PREFIX}/session", self._hello, AgentSession, authorization=f"Token {self._key}"
+                f"{PREFIX}/session", hello, AgentSession, authorization=f"Token {self._key}"
             )
         except SessionEnded as error:
             raise ServerRefuses(f"the agent key is not valid: {error}") from error
@@ -114,8 +119,33 @@ class Session:
         logger.info("session_opened", agent=session.agent, lease_seconds=session.lease_seconds)
         return session
 
+    def _remembered(self) -> str:
+        if self._session is not None:
+            return self._session.token
+        try:
+            return "" if self._memory is None else self._memory.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _remember(self, token: str) -> None:
+        """Whoever has the token can report as this agent: nobody else may read it."""
+        if self._memory is None:
+            return
+        new = self._memory.with_name(self._memory.name + ".new")
+        try:
+            with os.fdopen(
+                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w"
+            ) as file:
+                file.write(token)
+            new.replace(self._memory)
+        except (
+            OSError
+        ) as error:  # on a full disk: what this life does cannot be told in the next one, that is all
+            logger.warning("token_not_kept", error=str(error))
+
     def _adopt(self, session: AgentSession) -> None:
         self._session = session
+        self._remember(session.token)
         life = min(session.expires_at, session.logs.expires_at) / 1e6 - time.time()
         self._fresh_until = time.monotonic() + MIN_RENEW_SECONDS
         self._renew_at = time.monotonic() + max(MIN_RENEW_SECONDS, life / 2)

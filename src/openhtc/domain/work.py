@@ -39,6 +39,9 @@ class AgentHello(msgspec.Struct, frozen=True):
     hyperthreading: bool = False
     limits_missing: list[str] = []
     """What this node cannot enforce, each as a short sentence for the operator."""
+    former: str = ""
+    """The token of the session before this one, expired or not: proof that this is the same agent, started again, which
+    may report what it did in that session."""
 
 
 class ObjectStoreAccess(msgspec.Struct, frozen=True):

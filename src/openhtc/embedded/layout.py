@@ -7,7 +7,7 @@ from pathlib import Path
 from openhtc.domain.errors import SettingsError
 from openhtc.embedded.private_files import private_directory, write_private
 
-DATA_FORMAT = "3"
+DATA_FORMAT = "4"
 """What DATA/VERSION says; it changes when an older program could not use the directory any more."""
 
 

@@ -68,8 +68,9 @@ class Leasing:
         """A new life of an agent, with a number of its own. Raises Forbidden for a region outside its key's."""
         _check_hello(hello, key)
         now = self._clock()
+        former = await self._tokens.former_agent(hello.former) if hello.former else None
         async with self._database.transaction() as connection:
-            number = await leasing.insert_agent(connection, hello, key.id, now, self._expiry(now))
+            number = await leasing.insert_agent(connection, hello, key.id, now, self._expiry(now), former)
         return await self._session(number, now)
 
     async def renew_session(self, agent_no: int) -> AgentSession:

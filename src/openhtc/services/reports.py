@@ -37,7 +37,7 @@ class Reports:
             now = self._clock()
             alive = await leasing.renew_agent(connection, agent_no, now, now + self._lease) is not None
             changes = Changes(now)
-            gone = await _take(connection, report, changes)
+            gone = await _take(connection, agent_no, report, changes)
             held = await self._reconcile(connection, agent_no, report, now, changes)
             await changes.apply(connection)
             answer = ReportAnswer(stop=held.stop, preempt=held.preempt, gone=sorted({*gone, *held.gone}))
@@ -75,15 +75,19 @@ class Reports:
         return ReportAnswer(stop=stop, preempt=preempt, gone=sorted(held - known_or_started))
 
 
-async def _take(connection: Connection, report: Report, changes: Changes) -> list[int]:
-    """Store chunks, collect starts and ends; returns the fencing tokens that are not live any more."""
+async def _take(connection: Connection, agent_no: int, report: Report, changes: Changes) -> list[int]:
+    """Store chunks, collect starts and ends; returns the fencing tokens that are not live, or not this agent's.
+
+    An agent that was started again reports what it did in a former life.
+    """
     asked: set[Triple] = {_triple(item) for item in report.jobs} | {_triple(chunk) for chunk in report.chunks}
     if not asked:
         return []
-    live = {
-        (job.batch_no, job.idx, job.lease): job
-        for job in await leasing.lock_leases(connection, sorted(asked))
-    }
+    locked = await leasing.lock_leases(connection, sorted(asked))
+    own = {agent_no}
+    if any(job.agent_no != agent_no for job in locked):
+        own = await leasing.lives_of_agent(connection, agent_no)
+    live = {(job.batch_no, job.idx, job.lease): job for job in locked if job.agent_no in own}
     chunks = [chunk for chunk in report.chunks if _is_own(chunk, live.get(_triple(chunk)))]
     if chunks:
         await log_chunks.add_chunks(connection, chunks)

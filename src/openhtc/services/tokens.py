@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -93,6 +93,14 @@ class Tokens:
 
     def agent_token(self, keys: Keys, agent_no: int, now: datetime) -> str:
         return self._sign(keys, self._common(TokenUse.AGENT, str(agent_no), now, AGENT_TOKEN_LIFETIME))
+
+    async def former_agent(self, token: str) -> int | None:
+        """The agent of a token that may have expired; None when it is none of ours."""
+        try:
+            claims = await self.read(token, (TokenUse.AGENT,), datetime.fromtimestamp(0, UTC))
+        except Unauthorized:
+            return None
+        return int(claims["sub"])
 
     async def read(self, token: str, uses: tuple[TokenUse, ...], now: datetime) -> dict[str, Any]:
         """The claims of a valid token of one of the given kinds; raises Unauthorized for all else."""

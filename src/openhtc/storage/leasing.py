@@ -84,9 +84,14 @@ class Node:
 
 
 async def insert_agent(
-    connection: Connection, hello: AgentHello, key_id: UUID | None, now: datetime, expires_at: datetime
+    connection: Connection,
+    hello: AgentHello,
+    key_id: UUID | None,
+    now: datetime,
+    expires_at: datetime,
+    former_no: int | None = None,
 ) -> int:
-    """``key_id`` is the agent key that opened the session."""
+    """``key_id`` is the agent key that opened the session; ``former_no`` the life that this one proves to follow."""
     await connection.execute(
         _SQL["note_machine_type"],
         hello.machine_type,
@@ -112,6 +117,7 @@ async def insert_agent(
         hello.capacity.disk_gib,
         now,
         expires_at,
+        former_no,
     )
     return number
 
@@ -122,6 +128,11 @@ async def renew_agent(
     """The agent's regions; None when it was given up and must open a new session."""
     regions: list[str] | None = await connection.fetchval(_SQL["renew_agent"], agent_no, now, expires_at)
     return regions
+
+
+async def lives_of_agent(connection: Connection, agent_no: int) -> set[int]:
+    """This life and those before and after it."""
+    return {row["agent_no"] for row in await connection.fetch(_SQL["lives_of_agent"], agent_no)}
 
 
 async def hold_agent(connection: Connection, agent_no: int, now: datetime) -> Node | None:

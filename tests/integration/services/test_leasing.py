@@ -3,18 +3,19 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from openhtc.domain.errors import Forbidden, InvalidRequest, Unauthorized, Unavailable
 from openhtc.domain.identity import AgentKey
-from openhtc.domain.work import AgentHello, Capacity, LeaseAnswer, LeaseRequest
+from openhtc.domain.work import AgentHello, AgentSession, Capacity, LeaseAnswer, LeaseRequest
 from openhtc.embedded.installation import Installation, choose_ports, new_secrets
 from openhtc.embedded.ports import choose
 from openhtc.registry import RegistryClient
 from openhtc.services import leasing
 from openhtc.storage import identity
 
-from ..world import LEASE_SECONDS, World
+from ..world import LEASE_SECONDS, REGION, World
 from .conftest import Core, Far, assemble, store_at
 
 LARGE = Capacity(1000, 10**6, 10**4)
@@ -342,3 +343,27 @@ async def test_invariant_8_an_agent_key_opens_its_own_regions_only(core: Core) -
     assert await core.world.rows("SELECT agent_no FROM agents") == []
     hello = AgentHello("n", ["AWS_US_WEST_2"], LARGE, "X86", "bubblewrap", "0")
     assert (await core.leasing.open_session(hello, key)).agent > 0
+
+
+async def test_an_agent_proves_by_its_last_token_which_one_it_was(core: Core) -> None:
+    """An expired one will do; anything else proves nothing, and is no reason to refuse it."""
+    key, hello = await agent_key(core), AgentHello("n", [REGION], Capacity(1, 1, 1), "X86", "r", "0")
+
+    async def opened(former: str) -> AgentSession:
+        return await core.leasing.open_session(msgspec.structs.replace(hello, former=former), key)
+
+    first = await opened("")
+    core.world.clock.step(24 * 3600)
+    second = await opened(first.token)
+    third = await opened(second.token)
+    head, _, tail = third.token.rpartition(".")
+    user = await core.world.user()
+    user_token = core.tokens.user_token(await core.tokens.keys(), user, core.world.clock())
+    strangers = [await opened(former) for former in ("x", f"{head}.{tail[::-1]}", user_token, "\x7f")]
+    rows = await core.world.rows("SELECT agent_no, first_no FROM agents ORDER BY agent_no")
+    assert {row["agent_no"]: row["first_no"] for row in rows} == {
+        first.agent: None,
+        second.agent: first.agent,
+        third.agent: first.agent,
+        **{stranger.agent: None for stranger in strangers},
+    }

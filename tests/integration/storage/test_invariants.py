@@ -6,7 +6,7 @@ import pytest
 from openhtc.domain.attempts import MAX_LOSSES
 from openhtc.domain.enums import Outcome
 from openhtc.domain.errors import Unauthorized
-from openhtc.domain.work import JobReport
+from openhtc.domain.work import JobReport, LogChunk
 from openhtc.storage import jobs
 from openhtc.storage.database import Connection
 
@@ -74,6 +74,33 @@ async def test_invariant_2_a_token_of_another_job_changes_nothing(world: World) 
 
     assert answer.gone == [first.lease]
     assert await world.statuses(batch) == [STARTING] * 2
+
+
+async def test_invariant_2_no_agent_speaks_for_the_lease_of_another(world: World) -> None:
+    batch = await world.batch(await world.task())
+    agent, rogue = await world.agent(), await world.agent()
+    (grant,) = await world.grant(agent, (batch, 1))
+    before = await world.job(batch)
+    stolen = LogChunk(grant.lease, batch.no, 0, f"logs/{agent}/x", 0, 1, 1, first_ns=1, last_ns=1)
+
+    answer = await world.report(rogue, world.start(grant), world.end(grant), stolen)
+
+    assert answer.gone == [grant.lease]
+    assert await world.job(batch) == before
+    assert await world.rows("SELECT 1 FROM log_chunks") == []
+    await world.report(agent, world.end(grant))
+    assert await world.statuses(batch) == [SUCCEEDED]
+
+
+async def test_invariant_2_an_agent_that_was_started_again_tells_what_it_did(world: World) -> None:
+    batch = await world.batch(await world.task(), 2)
+    first = await world.agent()
+    grants = await world.grant(first, (batch, 2))
+    second = await world.agent(former=first)
+    third = await world.agent(former=second)
+    await world.report(second, world.end(grants[0]))
+    await world.report(third, world.end(grants[1]))
+    assert await world.statuses(batch) == [SUCCEEDED] * 2
 
 
 async def test_invariant_2_a_leased_job_is_not_leased_again(world: World) -> None:

@@ -239,7 +239,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         if not agent.ended:
             agent.expires = self.clock.now + LEASE
         waiting = {job.lease for job in self.jobs.values() if job.status == STARTING}
-        gone = self._take(items)
+        gone = self._take(agent.number, items)
         started = {job.lease for job in self.jobs.values() if job.status == RUNNING} & waiting
         known = {job.lease: job for job in self.jobs.values() if job.lease and job.agent == agent.number}
         stop = {lease for lease, job in known.items() if job.cancelled_at is not None}
@@ -273,12 +273,12 @@ class LifeOfJobs(RuleBasedStateMachine):
             made, recent, st.booleans(), st.none() | ends, st.sampled_from([0, 1]), st.integers(-90, 90)
         )
 
-    def _take(self, items: list[JobReport]) -> set[int]:
-        """Move the model; returns the leases that were over before the report."""
-        live = {job.lease for job in self.jobs.values() if job.lease}
+    def _take(self, agent: int, items: list[JobReport]) -> set[int]:
+        """Move the model; returns the leases that were over before the report, or another agent's."""
+        live = {job.lease for job in self.jobs.values() if job.lease and job.agent == agent}
         for item in items:
             job = self.jobs[item.batch, item.index]
-            if job.lease != item.lease:
+            if job.lease != item.lease or job.agent != agent:
                 continue
             if item.started_at is not None:
                 job.start(from_micros(item.started_at), self.clock.now)

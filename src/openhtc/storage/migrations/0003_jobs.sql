@@ -1,8 +1,10 @@
 -- Agents -------------------------------------------------------------------------------------
 
--- One row for each life of an agent. Its leases live exactly as long as expires_at is in the future.
+-- One row for each life of an agent. Its leases live exactly as long as expires_at is in the future. first_no is its first
+-- life, when this is a later one that has proved that it is the same agent: then it may still report what it did before.
 CREATE TABLE agents (
     agent_no int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    first_no int,
     name text NOT NULL,
     regions text[] NOT NULL CHECK (cardinality(regions) > 0),
     provider text NOT NULL,
@@ -20,6 +22,7 @@ CREATE TABLE agents (
     expires_at timestamptz NOT NULL,
     ended_at timestamptz
 );
+CREATE INDEX agents_lives ON agents ((coalesce(first_no, agent_no)));
 CREATE INDEX agents_live ON agents (expires_at) WHERE ended_at IS NULL;
 
 -- What kinds of nodes there are or were, as their last agent described them.

@@ -1,7 +1,8 @@
 -- name: insert_agent
 INSERT INTO agents (name, regions, architecture, runtime, version, provider, machine_type, hyperthreading, key_id,
-                    vcpus, memory_mib, disk_gib, started_at, seen_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14) RETURNING agent_no
+                    vcpus, memory_mib, disk_gib, started_at, seen_at, expires_at, first_no)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14,
+        (SELECT coalesce(first_no, agent_no) FROM agents WHERE agent_no = $15::int)) RETURNING agent_no
 
 -- name: note_machine_type
 INSERT INTO machine_types AS m (name, architecture, hyperthreading, vcpus, memory_mib, seen_at)
@@ -11,6 +12,12 @@ ON CONFLICT (name) DO UPDATE SET architecture = $2, hyperthreading = $3, vcpus =
 -- name: renew_agent
 -- Moves the end of all of an agent's leases; no row when the agent is already given up.
 UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING regions
+
+-- name: lives_of_agent
+-- The numbers of all lives of the agent that this is a life of.
+SELECT other.agent_no FROM agents one
+JOIN agents other ON coalesce(other.first_no, other.agent_no) = coalesce(one.first_no, one.agent_no)
+WHERE one.agent_no = $1
 
 -- name: hold_agent
 -- One row while the agent lives and the key that it joined with is good. It cannot be given up before the transaction ends: expiry waits for this lock.
