@@ -83,13 +83,13 @@ def _run(settings: AgentSettings, mode: Mode) -> int:
     if settings.status_file is not None:
         settings.status_file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.lock_file)
-    if not lock.acquire():
-        raise SettingsError(
-            f"data_dir {settings.data_dir} is in use by another agent: expected one of its own"
-        )
     stop = Stop()
     crashes = stop_on_crash(stop)
-    with lock, stop_on_signals(stop):
+    with stop_on_signals(stop), lock:  # whoever is told of us by the lock may send signals
+        if not lock.acquire():
+            raise SettingsError(
+                f"data_dir {settings.data_dir} is in use by another agent: expected one of its own"
+            )
         code = _run_alone(_Node(settings, mode, node_capacity(settings)), stop)
     if crashes:
         return EXIT_CANNOT_RUN

@@ -1,6 +1,7 @@
 """The agent's standing with the server: opened with the agent key, renewed, reopened when it ended."""
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,9 @@ MIN_RENEW_SECONDS = 30.0
 """Not more often than this, also when the two clocks disagree."""
 
 RENEW_AGAIN_SECONDS = 5.0
+
+_TOKEN = re.compile(r"[\w.-]+")
+"""What a crash of the machine left in the file may be anything."""
 
 AnswerType = TypeVar("AnswerType")
 
@@ -123,9 +127,10 @@ class Session:
         if self._session is not None:
             return self._session.token
         try:
-            return "" if self._memory is None else self._memory.read_text(encoding="ascii").strip()
+            found = "" if self._memory is None else self._memory.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
+        return found if _TOKEN.fullmatch(found) else ""
 
     def _remember(self, token: str) -> None:
         """Whoever has the token can report as this agent: nobody else may read it."""

@@ -29,6 +29,10 @@ class Load:
     free: Capacity
     held: Sequence[Held]
     """Jobs that may have to make room."""
+    coming: bool = False
+    """Some of the free room is only being given back. Room that was there all the time is none: had the node wanted the
+    jobs that wait, it would have taken them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Pressing:
 def recall(pressing: Sequence[Pressing], loads: Sequence[Load], now: datetime, most: int) -> list[int]:
     """The leases to take back, at most about ``most``, so that as many of the pressing jobs fit as can.
 
-    A pressing job goes first to room that there is or that is coming. For the others, a node gives back as few as will
+    A pressing job goes first to room that is coming. For the others, a node gives back as few as will
     do, those that lose the least work first; of all nodes the one where least work is lost.
     """
     nodes = {load.agent: _Node(load, now) for load in loads}
@@ -66,6 +70,7 @@ def recall(pressing: Sequence[Pressing], loads: Sequence[Load], now: datetime, m
 class _Node:
     def __init__(self, load: Load, now: datetime) -> None:
         self.free = load.free
+        self.coming = load.coming
         self.held = sorted(load.held, key=lambda job: (_lost(job, now), job.lease))
         self.now = now
 
@@ -88,6 +93,7 @@ class _Node:
         return leaving
 
     def give(self, needs: Capacity, leaving: Sequence[Held]) -> None:
+        self.coming = self.coming or bool(leaving)
         for job in leaving:
             self.free = _sum(self.free, job.needs, 1)
             self.held.remove(job)
@@ -99,7 +105,7 @@ def _place(needs: Capacity, nodes: Sequence[_Node]) -> tuple[_Node, list[Held]] 
     found: tuple[_Node, list[Held]] | None = None
     for n, node in enumerate(nodes):
         leaving = node.leaving_for(needs)
-        if leaving is None:
+        if leaving is None or (not leaving and not node.coming):
             continue
         cost = (sum(_lost(job, node.now) for job in leaving), len(leaving), n)
         if best is None or cost < best:

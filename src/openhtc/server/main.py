@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
 from litestar import Litestar
@@ -43,6 +43,7 @@ def run(settings: ServerSettings) -> int:
         address=settings.listen_host,
         port=settings.listen_port,
         interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
         workers=settings.workers,
         websockets=False,
         log_enabled=False,

@@ -15,6 +15,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from openhtc.api.app import API_PREFIX
+from openhtc.lifecycle.turns import CURRENT
+
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,7 +32,12 @@ TOKEN_PATIENCE_SECONDS = 240.0
 RETRY_AFTER_SECONDS = 5
 
 _PASSING = ("/agent/", "/healthz", "/metrics", "/.well-known/")
-_PATIENT = ("/auth/token", "/auth/whoami")
+_PATIENT = frozenset(
+    prefix + path
+    for prefix in ("", API_PREFIX)
+    for path in ("/auth/token", "/auth/whoami", "/registry/token")
+)
+MAX_PATIENT = 4000
 _HELD_BODY = 64 * 1024
 """A larger body is not read while its request waits: nobody notices then when its client goes away."""
 _LOG_SECONDS = 10.0
@@ -56,6 +64,7 @@ class Turnstile:
         self._places = _Places(at_once)
         self._max_waiting = max_waiting
         self._patience = patience_seconds
+        self._patient = 0
         self._refused = 0
         self._told_at = 0.0
 
@@ -64,6 +73,7 @@ class Turnstile:
             await self._app(scope, receive, send)
             return
         visit = _Visit(scope, receive, self._places)
+        CURRENT.set(visit)
         try:
             if await self._enter(scope["path"], visit):
                 await self._app(scope, visit.receive, send)
@@ -77,15 +87,17 @@ class Turnstile:
 
     async def _enter(self, path: str, visit: "_Visit") -> bool:
         """Take a place, at once or in turn; False when there is none in time. Raises _Gone."""
-        patient = path.endswith(_PATIENT)
-        if not patient and self._places.waiting >= self._max_waiting:
+        if path in _PATIENT:
+            if self._patient >= MAX_PATIENT:
+                return False
+            self._patient += 1
+            try:
+                return await _within(TOKEN_PATIENCE_SECONDS, visit)
+            finally:
+                self._patient -= 1
+        if self._places.waiting - self._patient >= self._max_waiting:
             return False
-        try:
-            async with asyncio.timeout(TOKEN_PATIENCE_SECONDS if patient else self._patience):
-                await visit.enter()
-        except TimeoutError:
-            return visit.inside
-        return True
+        return await _within(self._patience, visit)
 
     def _tell(self) -> None:
         """Now and then, not for each."""
@@ -93,6 +105,15 @@ class Turnstile:
         if (now := time.monotonic()) - self._told_at > _LOG_SECONDS:
             self._told_at = now
             log.warning("overloaded", waiting=self._places.waiting, refused=self._refused)
+
+
+async def _within(seconds: float, visit: "_Visit") -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await visit.enter()
+    except TimeoutError:
+        return visit.inside
+    return True
 
 
 class _Places:
@@ -139,6 +160,7 @@ class _Visit:
         self._early: deque[Message] = deque()
         self._next: asyncio.Future[Message] | None = None
         self._listens = _body_length(scope) <= _HELD_BODY
+        self._held = 0
 
     @property
     def inside(self) -> bool:
@@ -156,6 +178,8 @@ class _Visit:
                 if message["type"] == "http.disconnect" and not turn.done():
                     raise _Gone
                 self._early.append(message)
+                self._held += len(message.get("body", b""))
+                self._listens = self._held <= _HELD_BODY
         if not turn.done():
             await asyncio.wait({turn})  # which, other than awaiting it, leaves it alone when we are cancelled
 
@@ -163,6 +187,11 @@ class _Visit:
         if self._turn is not None:
             self._places.give_back(self._turn)
             self._turn = None
+
+    async def come_back(self) -> None:
+        self._turn = self._places.take(first=True)
+        if not self._turn.done():
+            await asyncio.wait({self._turn})
 
     async def receive(self) -> Message:
         """For the application. What has not come yet is waited for outside, so that the slow keep nobody out."""
@@ -173,8 +202,7 @@ class _Visit:
         if not coming.done() and self._turn is not None:
             self.leave()
             await asyncio.wait({coming})
-            self._turn = self._places.take(first=True)
-            await asyncio.wait({self._turn})
+            await self.come_back()
         await coming
         return self._taken()
 

@@ -8,11 +8,13 @@ import structlog
 from openhtc.domain.errors import Unavailable
 from openhtc.services.clock import Clock
 from openhtc.storage import cancellation
-from openhtc.storage.database import Connection, Database
+from openhtc.storage.database import COLLISIONS, Connection, Database
 
 _JOBS_AT_ONCE = 10_000
 _BEGIN_SECONDS = 0.5
 _RUN_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.02
+"""Another page is under way: nobody waits for its end with a connection in hand."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +42,8 @@ class Cancelling:
         """
         try:
             await self._repeat(task_id, _BEGIN_SECONDS)
-        except Unavailable as error:
-            log.warning("cancelling_postponed", task=str(task_id), error=error.message)
+        except (Unavailable, *COLLISIONS) as error:
+            log.warning("cancelling_postponed", task=str(task_id), error=str(error))
 
     async def run_once(self) -> int:
         """Returns how many batches were carried through."""
@@ -51,11 +53,13 @@ class Cancelling:
         loop, done = asyncio.get_running_loop(), 0
         deadline = loop.time() + seconds
 
-        async def page(connection: Connection) -> int:
+        async def page(connection: Connection) -> int | None:
             return await cancellation.cancel_page(connection, task_id, _JOBS_AT_ONCE)
 
-        while (batches := await self._database.run(page)) > 0:
-            done += batches
+        while (batches := await self._database.run(page)) != 0:
+            done += batches or 0
             if loop.time() >= deadline:
                 break
+            if batches is None:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return done

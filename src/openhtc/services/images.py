@@ -10,6 +10,7 @@ from openhtc.domain.errors import ImageUnavailable, InvalidRequest, Unauthorized
 from openhtc.domain.identity import Caller, User
 from openhtc.domain.names import REPOSITORY_PATTERN, is_repository, split_image
 from openhtc.domain.permissions import Operation, permit
+from openhtc.lifecycle.turns import outside
 from openhtc.registry.client import RegistryClient
 from openhtc.registry.scopes import Access, granted, parse_scopes, project_prefix, repository_path
 from openhtc.registry.tokens import RegistryTokens
@@ -74,7 +75,7 @@ class Images:
         gate = asyncio.Semaphore(_LISTINGS)
 
         async def tags(name: str) -> list[str]:
-            async with gate:
+            async with gate, outside():
                 found = await self._registry.tags(repository_path(str(project.id), name))
             return [f"{name}:{tag}" for tag in found]
 
@@ -96,7 +97,8 @@ class Images:
         parts = split_image(image)
         if parts is None:
             return None
-        return await self._registry.resolve(repository_path(str(project.id), parts[0]), parts[1])
+        async with outside():
+            return await self._registry.resolve(repository_path(str(project.id), parts[0]), parts[1])
 
 
 class RegistryAccess:

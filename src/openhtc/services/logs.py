@@ -7,6 +7,7 @@ from openhtc.domain.enums import SortOrder
 from openhtc.domain.identity import Caller
 from openhtc.domain.logs import LogLine, unpack_lines
 from openhtc.domain.permissions import Operation, permit
+from openhtc.lifecycle.turns import outside
 from openhtc.objects.store import ObjectStore
 from openhtc.services.jobs import job_for
 from openhtc.services.pages import Offset, Page, clamp, decode_cursor, encode_cursor
@@ -58,7 +59,8 @@ class Logs:
             permit(caller, Operation.READ_HISTORY, job.created_by)
         page = await self._read(job, order, position, size)
         if not page.items and not job.job_status.is_terminal:
-            await asyncio.sleep(EMPTY_WAIT_SECONDS)
+            async with outside():
+                await asyncio.sleep(EMPTY_WAIT_SECONDS)
             page = await self._read(job, order, position, size)
         return page
 

@@ -11,7 +11,6 @@ from openhtc.services.changes import Changes
 from openhtc.services.clock import Clock
 from openhtc.storage import leasing, log_chunks
 from openhtc.storage.database import Connection, Database
-from openhtc.storage.leasing import LeasedJob
 
 MAX_ITEMS = 5000
 """Jobs and log chunks in one report."""
@@ -35,7 +34,10 @@ class Reports:
 
         async def work(connection: Connection) -> tuple[bool, ReportAnswer]:
             now = self._clock()
-            alive = await leasing.renew_agent(connection, agent_no, now, now + self._lease) is not None
+            renewed = await leasing.renew_agent(
+                connection, agent_no, now, now + self._lease, stopping=report.stopping
+            )
+            alive = renewed is not None
             changes = Changes(now)
             gone = await _take(connection, agent_no, report, changes)
             held = await self._reconcile(connection, agent_no, report, now, changes)
@@ -88,7 +90,7 @@ async def _take(connection: Connection, agent_no: int, report: Report, changes: 
     if any(job.agent_no != agent_no for job in locked):
         own = await leasing.lives_of_agent(connection, agent_no)
     live = {(job.batch_no, job.idx, job.lease): job for job in locked if job.agent_no in own}
-    chunks = [chunk for chunk in report.chunks if _is_own(chunk, live.get(_triple(chunk)))]
+    chunks = [chunk for chunk in report.chunks if _triple(chunk) in live and _writer(chunk) in own]
     if chunks:
         await log_chunks.add_chunks(connection, chunks)
     for item in _merged(report.jobs):
@@ -123,9 +125,12 @@ def _triple(item: JobReport | LogChunk) -> Triple:
     return item.batch, item.index, item.lease
 
 
-def _is_own(chunk: LogChunk, job: LeasedJob | None) -> bool:
-    """Whether the lease lives and the object lies where the agent that got the lease may write."""
-    return job is not None and chunk.key.startswith(f"logs/{job.agent_no}/")
+def _writer(chunk: LogChunk) -> int:
+    """The agent that may write where the object lies; -1 for none. An agent that opened another session while a job ran
+    writes as the new one.
+    """
+    number = chunk.key.split("/")[1]
+    return int(number) if number.isascii() and number.isdigit() else -1
 
 
 def _check_chunk(chunk: LogChunk) -> None:

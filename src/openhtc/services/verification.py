@@ -76,6 +76,7 @@ class Verification:
             "overdue_leases": now - _KEEPER_GRACE,
             "overdue_cancellations": now - _KEEPER_GRACE,
             "wrong_charges": MAX_LOSSES,
+            "gaps_in_logs": now - JOBS_KEPT,
         }
         findings = []
         async with self._database.transaction() as connection:

@@ -17,14 +17,16 @@ async def mark_batches(
     await connection.execute(_SQL["mark_batches"], task_id, group, owner, now)
 
 
-async def cancel_page(connection: Connection, task_id: UUID | None, jobs: int) -> int:
+async def cancel_page(connection: Connection, task_id: UUID | None, jobs: int) -> int | None:
     """End what waits and mark what agents hold, of the first batches that have about so many jobs; returns how many.
 
-    With None of any task.
+    With None of any task. None is returned while somebody else is at a page.
     """
-    await connection.execute(_SQL["lock_page"])
+    if not await connection.fetchval(_SQL["lock_page"]):
+        return None
     batches = [row["batch_no"] for row in await connection.fetch(_SQL["marked_batches"], task_id, jobs)]
     if batches:
+        await connection.execute(_SQL["lock_leased"], batches)
         await connection.execute(_SQL["cancel_jobs"], batches, CANCELLED_REASON)
         await connection.execute(_SQL["unmark_batches"], batches)
     return len(batches)

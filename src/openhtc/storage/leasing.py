@@ -123,10 +123,12 @@ async def insert_agent(
 
 
 async def renew_agent(
-    connection: Connection, agent_no: int, now: datetime, expires_at: datetime
+    connection: Connection, agent_no: int, now: datetime, expires_at: datetime, *, stopping: bool = False
 ) -> list[str] | None:
-    """The agent's regions; None when it was given up and must open a new session."""
-    regions: list[str] | None = await connection.fetchval(_SQL["renew_agent"], agent_no, now, expires_at)
+    """The agent's regions; None when it was given up and must open a new session. ``stopping``: no more work for it."""
+    regions: list[str] | None = await connection.fetchval(
+        _SQL["renew_agent"], agent_no, now, expires_at, stopping
+    )
     return regions
 
 

@@ -24,8 +24,11 @@ async def may_press(connection: Connection) -> bool:
     return bool(await connection.fetchval(_SQL["may_press"]))
 
 
-async def nodes_with_room_to_make(connection: Connection, now: datetime, limit: int) -> list[BusyNode]:
-    rows = await connection.fetch(_SQL["nodes_with_room_to_make"], now, limit)
+async def nodes_with_room_to_make(
+    connection: Connection, now: datetime, recalled_after: datetime, limit: int
+) -> list[BusyNode]:
+    """``recalled_after`` as for ``loads``."""
+    rows = await connection.fetch(_SQL["nodes_with_room_to_make"], now, recalled_after, limit)
     return [
         BusyNode(
             row["agent_no"],
@@ -45,6 +48,7 @@ async def loads(connection: Connection, nodes: Sequence[BusyNode], recalled_afte
     """``recalled_after``: a node that was told before and has not given its job back is not waited for."""
     agents = [node.agent for node in nodes]
     rows = await connection.fetch(_SQL["jobs_of_nodes"], agents, recalled_after, MAX_PREEMPTIONS)
+    coming = {row["agent_no"] for row in rows if row["leaving"]}
     used: dict[int, list[Capacity]] = {agent: [] for agent in agents}
     held: dict[int, list[Held]] = {agent: [] for agent in agents}
     for row in rows:
@@ -54,7 +58,13 @@ async def loads(connection: Connection, nodes: Sequence[BusyNode], recalled_afte
             if not row["steady"]:
                 held[row["agent_no"]].append(Held(row["lease"], needs, row["started_at"]))
     return [
-        Load(node.agent, free_of(node.node.capacity, used[node.agent]), held[node.agent]) for node in nodes
+        Load(
+            node.agent,
+            free_of(node.node.capacity, used[node.agent]),
+            held[node.agent],
+            coming=node.agent in coming,
+        )
+        for node in nodes
     ]
 
 

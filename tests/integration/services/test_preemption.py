@@ -133,6 +133,15 @@ async def test_a_node_that_does_not_give_back_is_not_waited_for_forever(world: W
     assert len(await farm.asked()) == 2
 
 
+async def test_a_node_that_drains_is_left_alone(world: World, farm: Farm) -> None:
+    await urgent(farm)
+    held = [grant.lease for grant in farm.grants]
+    await world.report(farm.agent, held=held, stopping=True)
+    assert await farm.duty.run_once() == 0
+    await world.report(farm.agent, held=held)
+    assert await farm.duty.run_once() == 1
+
+
 async def test_dead_nodes_and_switched_off(world: World, farm: Farm) -> None:
     await urgent(farm)
     never = Preemption(world.database, world.clock, -1)

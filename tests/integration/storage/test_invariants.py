@@ -98,7 +98,9 @@ async def test_invariant_2_an_agent_that_was_started_again_tells_what_it_did(wor
     grants = await world.grant(first, (batch, 2))
     second = await world.agent(former=first)
     third = await world.agent(former=second)
-    await world.report(second, world.end(grants[0]))
+    lines = LogChunk(grants[0].lease, batch.no, 0, f"logs/{second}/x", 0, 1, 1, first_ns=1, last_ns=1)
+    await world.report(second, lines, world.end(grants[0]))
+    assert len(await world.rows("SELECT 1 FROM log_chunks")) == 1, "written in the later life"
     await world.report(third, world.end(grants[1]))
     assert await world.statuses(batch) == [SUCCEEDED] * 2
 

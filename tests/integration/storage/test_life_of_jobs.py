@@ -375,10 +375,10 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.do(self.world.check_counters())
 
     def teardown(self) -> None:
-        """What `openhtc verify` says, too slow for every step; some things are overdue where no keeper runs."""
+        """What `openhtc verify` says, too slow for every step; nobody does what is due, and the clock goes back."""
         found = self.do(Verification(self.world.database, self.clock).run(None, 5))
-        overdue = ("overdue_leases", "overdue_cancellations")
-        assert [each for each in found if each.broken and each.check not in overdue] == []
+        excused = ("overdue_leases", "overdue_cancellations", "exceeded_limits")
+        assert [each for each in found if each.broken and each.check not in excused] == []
 
 
 @pytest.fixture

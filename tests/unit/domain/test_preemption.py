@@ -32,9 +32,16 @@ def test_a_job_that_has_not_begun_loses_nothing() -> None:
 
 
 def test_nothing_is_recalled_for_room_that_is_there_or_coming() -> None:
-    load = Load(1, Capacity(2, 100, 0), [held(1, 5), held(2, 5)])
+    load = Load(1, Capacity(2, 100, 0), [held(1, 5), held(2, 5)], coming=True)
     assert recall([pressing(2)], [load], NOW, 100) == []
     assert recall([pressing(3)], [load], NOW, 100) == [1]
+
+
+def test_room_that_a_node_does_not_use_is_none() -> None:
+    """It drains, its disk is low, or it makes a pause after faults."""
+    idle, busy = Load(1, Capacity(2, 100, 0), [held(1, 5)]), Load(2, FULL, [held(2, 50)])
+    assert recall([pressing(1, agents=(1, 2))], [idle, busy], NOW, 100) == [2]
+    assert recall([pressing(1, vcpus=3, agents=(1, 2))], [idle, busy], NOW, 100) == [1]
 
 
 def test_nothing_is_recalled_where_it_would_not_do() -> None:
@@ -84,7 +91,7 @@ def test_what_is_recalled_makes_room_and_not_more(
     loads = []
     for number, items in enumerate(nodes):
         here = [held(lease := lease + 1, age, v, m) for v, m, age in items]
-        loads.append(Load(number, free_of(capacity, [job.needs for job in here]), here))
+        loads.append(Load(number, free_of(capacity, [job.needs for job in here]), here, coming=True))
     needs = Capacity(vcpus, memory, 0)
     item = Pressing(1, jobs, needs, frozenset(range(len(nodes))))
     gone = recall([item], loads, NOW, 1000)

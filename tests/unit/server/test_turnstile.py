@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from openhtc.lifecycle.turns import outside
 from openhtc.server import turnstile
 from openhtc.server.turnstile import Turnstile
 
@@ -27,7 +28,11 @@ class House:
                 self.bodies.append(message.get("body", b""))
                 if not message.get("more_body"):
                     break
-        await self.doors.setdefault(name, asyncio.Event()).wait()
+        if scope.get("sleeps"):
+            async with outside():
+                await self.doors.setdefault(name, asyncio.Event()).wait()
+        else:
+            await self.doors.setdefault(name, asyncio.Event()).wait()
         self.inside.remove(name)
         self.served.append(name)
         await send({"type": "http.response.start", "status": 200})
@@ -39,11 +44,19 @@ class House:
 class Client:
     """One request and what it hears."""
 
-    def __init__(self, door: Turnstile, path: str, *, length: int | None = None, reads: bool = False) -> None:
+    def __init__(
+        self,
+        door: Turnstile,
+        path: str,
+        *,
+        length: int | None = None,
+        reads: bool = False,
+        sleeps: bool = False,
+    ) -> None:
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.heard: list[dict[str, Any]] = []
         headers = [] if length is None else [(b"content-length", str(length).encode())]
-        scope = {"type": "http", "path": path, "headers": headers, "reads": reads}
+        scope = {"type": "http", "path": path, "headers": headers, "reads": reads, "sleeps": sleeps}
         if not length:
             self.say({"type": "http.request", "body": b"", "more_body": False})
         self.task = asyncio.ensure_future(door(scope, self.sent.get, self._hear))
@@ -110,6 +123,43 @@ async def test_who_asks_for_a_token_is_never_sent_away_for_the_crowd(house: Hous
     token = Client(door, "/api/v1/auth/token")
     await settle()
     assert token.status is None
+
+
+async def test_only_the_very_paths_are_patient(house: House, door: Turnstile) -> None:
+    for n in range(5):
+        Client(door, f"/{n}")
+    await settle()
+    strange = Client(door, "/htc/projects/x/images/a/auth/token")
+    await settle()
+    assert strange.status == 503
+
+
+async def test_who_only_waits_lets_others_in(house: House, door: Turnstile) -> None:
+    sleeping = [Client(door, f"/sleep{n}", sleeps=True) for n in range(2)]
+    await settle()
+    quick = Client(door, "/quick")
+    house.let_go("/quick")
+    await settle()
+    assert quick.status == 200
+    for n in range(2):
+        Client(door, f"/{n}")
+    house.let_go("/sleep0")
+    await settle()
+    assert sleeping[0].status is None, "it comes back in its turn"
+    house.let_go("/0")
+    house.let_go("/sleep1")
+    await settle()
+    assert [client.status for client in sleeping] == [200, 200]
+
+
+async def test_no_body_is_held_without_a_limit(house: House, door: Turnstile) -> None:
+    Client(door, "/0")
+    Client(door, "/1")
+    client = Client(door, "/2", reads=True)
+    for _ in range(10):
+        client.say({"type": "http.request", "body": b"x" * turnstile._HELD_BODY, "more_body": True})
+    await settle()
+    assert client.sent.qsize() >= 7
 
 
 async def test_patience_ends(house: House) -> None:

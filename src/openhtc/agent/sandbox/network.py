@@ -56,7 +56,11 @@ class Network:
         if self._fd >= 0:
             return
         made = _Made(self._forwards, not_for_jobs())
-        _in_new_thread(made.make)
+        try:
+            _in_new_thread(made.make)
+        except BaseException:
+            made.discard()
+            raise
         self._fd, self._counters = made.namespace, made.counters
         self._unused = os.pread(self._counters, _COUNTERS_BYTES, 0)
         try:
@@ -128,6 +132,13 @@ class _Made:
         self.namespace = self.counters = -1
         self.sockets: list[tuple[socket.socket, Forward]] = []
 
+    def discard(self) -> None:
+        for sock, _ in self.sockets:
+            sock.close()
+        for descriptor in (self.namespace, self.counters):
+            if descriptor >= 0:
+                os.close(descriptor)
+
     def make(self) -> None:
         linux.unshare(linux.CLONE_NEWNET)
         self.namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -136,9 +147,9 @@ class _Made:
         claim(self._claimed)
         for forward in self._forwards:
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self.sockets.append((sock, forward))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((forward.host, forward.port))
-            self.sockets.append((sock, forward))
 
 
 def _raise_loopback() -> None:

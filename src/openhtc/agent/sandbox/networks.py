@@ -55,7 +55,7 @@ class Networks:
         if self._thread is not None:
             self._thread.join()
         for network in (*self._spares, *self._used):
-            network.close()
+            _close(network)
 
     def _run(self) -> None:
         while True:
@@ -68,7 +68,7 @@ class Networks:
                 used = self._used.popleft() if self._used else None
             made = not missing or self._make_ahead()
             if used is not None:
-                used.close()
+                _close(used)
             if not made:
                 self._pause()
 
@@ -86,3 +86,12 @@ class Networks:
         with self._changed:
             if not self._closing:
                 self._changed.wait(_AGAIN_SECONDS)
+
+
+def _close(network: Network) -> None:
+    try:
+        network.close()
+    except (
+        Exception
+    ):  # loop border: an agent goes on without having closed a network that nobody has any more
+        log.exception("network_not_closed")

@@ -20,6 +20,7 @@ CREATE TABLE agents (
     started_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
+    stopping boolean NOT NULL DEFAULT false,
     ended_at timestamptz
 );
 CREATE INDEX agents_lives ON agents ((coalesce(first_no, agent_no)));

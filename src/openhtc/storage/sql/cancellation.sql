@@ -9,8 +9,12 @@ UPDATE batches SET cancelling_at = $4 WHERE batch_no IN (
 )
 
 -- name: lock_page
--- One page at a time, so that two servers do not wait for each other's jobs.
-SELECT pg_advisory_xact_lock(x'63616e63'::int)
+-- One page at a time, so that two servers do not wait for each other's jobs; false while somebody else is at one.
+SELECT pg_try_advisory_xact_lock(x'63616e63'::int)
+
+-- name: lock_leased
+-- In the order in which reports lock them. Nobody waits for the lock of a job without a lease.
+SELECT 1 FROM jobs WHERE batch_no = ANY ($1) AND lease IS NOT NULL ORDER BY batch_no, idx FOR UPDATE
 
 -- name: marked_batches
 -- The first batches that are being cancelled: as many as have about $2 jobs together, at least one.

@@ -11,7 +11,7 @@ ON CONFLICT (name) DO UPDATE SET architecture = $2, hyperthreading = $3, vcpus =
 
 -- name: renew_agent
 -- Moves the end of all of an agent's leases; no row when the agent is already given up.
-UPDATE agents SET seen_at = $2, expires_at = $3 WHERE agent_no = $1 AND ended_at IS NULL RETURNING regions
+UPDATE agents SET seen_at = $2, expires_at = $3, stopping = $4 WHERE agent_no = $1 AND ended_at IS NULL RETURNING regions
 
 -- name: lives_of_agent
 -- The numbers of all lives of the agent that this is a life of.

@@ -185,7 +185,7 @@ ORDER BY project_id, region, position LIMIT $2
 
 -- name: exceeded_limits
 -- A limit that was lowered ends nothing; but while more is released than it allows, nothing more may be. A job that was
--- tried before was released when its first attempt was.
+-- tried before was released when its first attempt was. The clocks of two servers may differ by some seconds.
 WITH used AS (
     SELECT workspace_id, project_id, sum((runnable + active)::bigint * vcpus)::bigint AS vcpus
     FROM batches WHERE runnable + active > 0 GROUP BY GROUPING SETS ((workspace_id), (workspace_id, project_id))
@@ -205,12 +205,12 @@ WHERE EXISTS (
     LEFT JOIN attempts a ON a.batch_no = j.batch_no AND a.idx = j.idx AND a.attempt = 1
     WHERE b.workspace_id = e.workspace_id AND (e.project_id IS NULL OR b.project_id = e.project_id)
       AND b.runnable + b.active > 0 AND j.status IN (2, 3, 4)
-      AND coalesce(a.queued_at, j.queued_at) > e.updated_at
+      AND coalesce(a.queued_at, j.queued_at) > e.updated_at + interval '5 seconds'
 )
 ORDER BY place LIMIT $2
 
 -- name: gaps_in_logs
--- The slices of a job's log follow each other, in lines and in time.
+-- The slices of a job's log follow each other, in lines and in time. Those of jobs that ended before $3 are being removed.
 SELECT 'job ' || b.id || ':' || c.idx AS place,
        format('a slice of its log begins with line %s, after %s lines; its last line is %s ns after the one before',
               c.first_line, c.lines_before, c.last_ns - c.ns_before) AS problem,
@@ -222,7 +222,8 @@ FROM (
     WHERE $1::uuid IS NULL OR EXISTS (SELECT 1 FROM batches b WHERE b.batch_no = lc.batch_no AND b.task_id = $1)
     WINDOW same_job AS (PARTITION BY batch_no, idx ORDER BY first_line)
 ) c JOIN batches b USING (batch_no)
-WHERE c.first_line <> c.lines_before OR c.last_ns <= c.ns_before
+JOIN jobs j ON j.batch_no = c.batch_no AND j.idx = c.idx
+WHERE (c.first_line <> c.lines_before OR c.last_ns <= c.ns_before) AND (j.ended_at IS NULL OR j.ended_at > $3::timestamptz)
 ORDER BY c.batch_no, c.idx, c.first_line LIMIT $2
 
 -- name: counters_of_logs
@@ -235,13 +236,20 @@ WHERE $1::uuid IS NULL AND coalesce(o.slices, 0) <> coalesce(c.slices, 0)
 ORDER BY object_no LIMIT $2
 
 -- name: strange_logs
--- What a job's log is read from was written by an agent that had the job.
+-- What a job's log is read from was written by an agent that had the job, in this life or another one.
 SELECT 'job ' || b.id || ':' || c.idx AS place,
        format('its log is read from %s, whose agent never had it', o.key) AS problem, count(*) OVER () AS total
 FROM log_chunks c JOIN log_objects o USING (object_no) JOIN batches b USING (batch_no) JOIN jobs j USING (batch_no, idx)
 WHERE split_part(o.key, '/', 2) IS DISTINCT FROM j.agent_no::text
   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.batch_no = c.batch_no AND a.idx = c.idx
                   AND a.agent_no::text = split_part(o.key, '/', 2))
+  AND NOT EXISTS (
+      SELECT 1 FROM agents writer JOIN agents holder
+          ON coalesce(holder.first_no, holder.agent_no) = coalesce(writer.first_no, writer.agent_no)
+      WHERE writer.agent_no::text = split_part(o.key, '/', 2)
+        AND (holder.agent_no = j.agent_no
+             OR holder.agent_no IN (SELECT a.agent_no FROM attempts a WHERE a.batch_no = c.batch_no AND a.idx = c.idx))
+  )
   AND ($1::uuid IS NULL OR b.task_id = $1)
 ORDER BY c.batch_no, c.idx, c.first_line LIMIT $2
 
