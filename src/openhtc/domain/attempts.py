@@ -1,6 +1,6 @@
 """What the end of an attempt means for its job: terminal, or back to the queue."""
 
-from dataclasses import dataclass
+import msgspec
 
 from openhtc.domain.enums import FailureCode, Outcome
 
@@ -23,8 +23,7 @@ _RETRIED = (Outcome.EXITED, Outcome.OUT_OF_MEMORY, Outcome.DISK_FULL, Outcome.CA
 _LOSSES = (Outcome.NODE_LOST, Outcome.NODE_FAULT)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """Where the job goes. ``failure`` is set when it ends FAILED for a reason other than a cancellation."""
 
     succeeded: bool

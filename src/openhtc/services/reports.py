@@ -58,7 +58,7 @@ class Reports:
         A grant may still be on its way to the agent, so only an old lease counts as lost; from an agent that
         takes no more work, any lease that it does not hold.
         """
-        known = await leasing.agent_leases(connection, agent_no)
+        known = await leasing.agent_leases(connection, agent_no, marked=report.held is None)
         live = [lease for lease in known if lease.lease not in changes.concluded]
         stop = [lease.lease for lease in live if lease.cancelled_at is not None]
         preempt = [lease.lease for lease in live if lease.recalled_at and not lease.cancelled_at]

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from openhtc.domain.placement import Waiting
 from openhtc.domain.work import AgentHello, Capacity
 from openhtc.storage.database import Connection
@@ -14,8 +16,7 @@ from openhtc.storage.queries import load
 _SQL = load("leasing")
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True, gc=False):
     batch_no: int
     idx: int
     attempt: int
@@ -42,8 +43,7 @@ class WorkBatch:
     exec_timeout_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeasedJob:
+class LeasedJob(msgspec.Struct, frozen=True, gc=False):
     """A job behind a live lease, locked until the transaction ends."""
 
     batch_no: int
@@ -62,8 +62,7 @@ class LeasedJob:
     task_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class AgentLease:
+class AgentLease(msgspec.Struct, frozen=True, gc=False):
     batch_no: int
     idx: int
     lease: int
@@ -227,8 +226,10 @@ async def lock_agent_leases(connection: Connection, agent_no: int, limit: int) -
     return [LeasedJob(**row) for row in await connection.fetch(_SQL["lock_agent_leases"], agent_no, limit)]
 
 
-async def agent_leases(connection: Connection, agent_no: int) -> list[AgentLease]:
-    return [AgentLease(**row) for row in await connection.fetch(_SQL["agent_leases"], agent_no)]
+async def agent_leases(connection: Connection, agent_no: int, *, marked: bool = False) -> list[AgentLease]:
+    """The agent's live leases; with ``marked`` only those of cancelled and recalled jobs."""
+    statement = _SQL["marked_leases" if marked else "agent_leases"]
+    return [AgentLease(**row) for row in await connection.fetch(statement, agent_no)]
 
 
 async def touch_tasks(connection: Connection, task_ids: Sequence[UUID], now: datetime) -> None:

@@ -1,8 +1,9 @@
 """Applies decided changes to leased jobs, all of a bundle in one statement."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from openhtc.domain.enums import FailureCode, Outcome, StatusCode
 from openhtc.storage.database import Connection
@@ -11,8 +12,7 @@ from openhtc.storage.queries import load
 _SQL = load("leasing")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A leased job becomes RUNNING, goes back to RUNNABLE, or ends.
 
     ``outcome`` is that of the attempt and set unless the attempt goes on; so is ``ended_at``.

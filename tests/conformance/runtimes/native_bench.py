@@ -36,6 +36,8 @@ class OneByOne:
         self._number = 0
         self._needs, self._image, self._workdir = Capacity(1, 1, 1), None, ""
         self._last: _Running | None = None
+        self.ended_with: int | None = None
+        """The exit code of the slot's program that ended last."""
 
     def prepare(self, image, needs, identity, workdir=None) -> None:
         self._needs, self._image, self._workdir = needs, image, workdir or ""
@@ -75,8 +77,8 @@ class OneByOne:
     def reset(self) -> None:
         """The program does that by itself; where it cannot, it ends."""
         if self._last is not None and (self._last.program_gone or self._last.program_goes):
-            code = self.slot.program_ended()
-            self.slot.restart(new_network=code not in native_program.NETWORK_UNUSED)
+            self.ended_with = self.slot.program_ended()
+            self.slot.restart(new_network=self.ended_with not in native_program.NETWORK_UNUSED)
 
     def close(self) -> None:
         self.slot.close()

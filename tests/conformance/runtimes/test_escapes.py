@@ -26,24 +26,27 @@ def image(mode, area: Path) -> Image:
     rootfs = build_rootfs(area / "rootfs-escapes", mode.ids.base)
     source = Path(__file__).with_name("escapes.c")
     subprocess.run(["cc", "-O1", "-static", "-o", rootfs / "bin/escapes", source], check=True)
-    shutil.copy(rootfs / "bin/busybox", rootfs / "bin/own-id")
-    (rootfs / "bin/own-id").chmod(0o6755)
+    (rootfs / "set-id").mkdir()
+    shutil.copy(rootfs / "bin/busybox", rootfs / "set-id/busybox")
+    (rootfs / "set-id/busybox").chmod(0o6755)
     return Image("sha256:" + "3" * 64, rootfs, ImageConfig(), 0)
 
 
 @pytest.mark.parametrize("identity", [ROOT, WORKER], ids=["root", "worker"])
-def test_nothing_is_possible(bench, identity: Identity) -> None:
+def test_nothing_is_possible(bench, runtime, identity: Identity) -> None:
+    """The first process of the reference runtimes' containers is the job's own, and no secret to it."""
     ran = bench.run("escapes", identity=identity)
     assert ran.exit.exit_code == 0, ran.output
     lines = ran.output.splitlines()
-    assert [line for line in lines if ": refused, E" not in line] == []
+    own = ("read the first process", "read /proc/1/", "write /proc/1/") if runtime is not None else ()
+    assert [line for line in lines if ": refused, E" not in line and not line.startswith(own)] == []
     assert len(lines) == ATTEMPTS
 
 
 def test_a_set_user_id_program_of_the_image_gives_nothing(bench) -> None:
-    assert bench.run("own-id", "id", "-u", identity=WORKER).output == "1000\n"
-    assert bench.run("own-id", "id", "-g", identity=WORKER).output == "1001\n"
-    made = "cp /bin/busybox /tmp/mine; chmod 6755 /tmp/mine; ls -l /tmp/mine; /tmp/mine id -u"
+    assert bench.run("/set-id/busybox", "id", "-u", identity=WORKER).output == "1000\n"
+    assert bench.run("/set-id/busybox", "id", "-g", identity=WORKER).output == "1001\n"
+    made = "mkdir /tmp/own; cp /bin/busybox /tmp/own/busybox; chmod 6755 /tmp/own/busybox; /tmp/own/busybox id -u"
     assert bench.sh(made, identity=WORKER).output.split()[-1] == "1000"
 
 
@@ -72,9 +75,11 @@ def test_who_takes_all_of_something_harms_no_neighbour(bench_maker, what: str) -
         if container.wait(10) is None:
             container.kill()
         greedy.finish(container, began)
-    assert greedy.sh("touch /tmp/x; ls -A /tmp", needs=NEEDS).output == "x\n", (
-        "the next job meets nothing of it"
-    )
+    for _ in range(5):
+        after = greedy.sh("touch /tmp/x; ls -A /tmp", needs=NEEDS)
+        if after.exit.exit_code == 0:  # a slot that has to empty its disk begins anew in between
+            break
+    assert after.output == "x\n", "the next job meets nothing of it"
 
 
 def test_daemons_that_ignore_every_signal_end_with_their_job(bench, until) -> None:

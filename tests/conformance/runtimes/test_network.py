@@ -106,7 +106,7 @@ def test_a_slot_keeps_its_network_and_drops_a_jobs_connections(networked, echo, 
 )
 def test_a_network_that_was_used_is_not_met_by_the_next_job(networked, echo, use):
     bench = networked(outside=False)
-    look = "cat /proc/net/snmp /proc/net/tcp /proc/net/udp"
+    look = "cat /proc/net/snmp; wc -l < /proc/net/tcp; wc -l < /proc/net/udp"
     unused = bench.sh(look).output
     assert bench.sh(look).output == unused
     assert bench.sh(f"{use}; {look}").output != unused

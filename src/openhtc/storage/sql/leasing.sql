@@ -123,6 +123,11 @@ FROM jobs j JOIN batches b USING (batch_no)
 WHERE j.agent_no = $1 AND j.lease IS NOT NULL
 ORDER BY j.batch_no, j.idx LIMIT $2 FOR UPDATE OF j
 
+-- name: marked_leases
+-- Those of an agent's leases that it is to be told of.
+SELECT batch_no, idx, lease, leased_at, cancelled_at, recalled_at FROM jobs
+WHERE agent_no = $1 AND lease IS NOT NULL AND (cancelled_at IS NOT NULL OR recalled_at IS NOT NULL)
+
 -- name: agent_leases
 SELECT batch_no, idx, lease, leased_at, cancelled_at, recalled_at FROM jobs WHERE agent_no = $1 AND lease IS NOT NULL
 
