@@ -9,6 +9,7 @@ import asyncpg
 from faults.place import LIMIT_VCPUS, Place
 
 _PAUSE_SECONDS = 0.25
+_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 _USED = """
 SELECT coalesce(sum((runnable + active) * vcpus), 0) FROM batches WHERE project_id::text = $1 AND runnable + active > 0
 """
@@ -37,7 +38,7 @@ class Watcher:
 
     async def _run(self) -> None:
         while not self._stop.is_set():
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            with suppress(*_AWAY):
                 connection = await asyncpg.connect(self._place.database_url, timeout=5, command_timeout=5)
                 try:
                     await self._sample(connection)
