@@ -79,6 +79,8 @@ class Keeper:
     async def _run_duty(self, duty: Duty) -> None:
         try:
             done = await duty.run_once()
+        except Unavailable as error:
+            log.warning("duty_postponed", duty=duty.name, error=error.message)
         except Exception:
             log.exception("duty_failed", duty=duty.name)
         else:
