@@ -1,8 +1,9 @@
-"""SIGKILL of every process of the service while jobs run: nothing is lost and nothing ends twice.
+"""Every process of the service is killed, stopped or drained while jobs run: nothing is lost and nothing ends twice.
 
 The ledger is what the jobs themselves wrote: each attempt says that it begins, counts, and says that it ends.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +127,28 @@ def test_another_part_killed(victim: Stack, work: tuple[Api, Json], part: str) -
     victim.kill(part)
     attempts = check_the_ledger(task, 60)
     assert attempts.count(1) == 60, "the agent lived, so no job had to be tried again"
+
+
+def test_chaos_on_purpose(victim: Stack, work: tuple[Api, Json]) -> None:
+    task = start_jobs(work, "chaos", batches=10, size=20, seconds=0.3)
+    wait_for_some(task, 10)
+    only = [word for name in ("kill server", "kill agent", "kill s3", "stop") for word in ("--only", name)]
+    words = ("--seconds", "12", "--seed", "3", "--pause", "1", "--output", "json")
+    report = json.loads(victim.command("chaos", "--yes", *words, *only, seconds=280))
+    assert len(report["faults"]) >= 3 and report["recovered_seconds"] is not None
+    assert [finding for finding in report["findings"] if finding["broken"]] == []
+    check_the_ledger(task, 200)
+
+
+def test_a_drained_agent_ends_after_its_jobs_and_stays_down(victim: Stack, work: tuple[Api, Json]) -> None:
+    task = start_jobs(work, "drain", batches=1, size=victim.vcpus + 4, seconds=3)
+    wait_until(task.counts, lambda counts: counts["RUNNING"] == victim.vcpus, 60)
+    victim.command("agent", "drain")
+    counts = task.counts()
+    assert (counts["SUCCEEDED"], counts["RUNNABLE"]) == (victim.vcpus, 4), counts
+    gone = victim.process("agent")
+    assert gone is None or not gone.is_alive()
+    victim.command("down")
+    victim.up()
+    attempts = check_the_ledger(task, victim.vcpus + 4)
+    assert attempts.count(1) >= victim.vcpus

@@ -43,6 +43,19 @@ async def task_for(
     return project, found
 
 
+async def own_task(connection: Connection, caller: Caller, project_id: str, task_id: str) -> Task:
+    """The task alone, with one question where nothing is to be refused; raises as ``task_for``."""
+    try:
+        asked = parse_uuid("project", project_id), parse_uuid("task", task_id)
+    except NotFound:
+        return (await task_for(connection, caller, project_id, task_id))[1]
+    found = await projects.find_task(connection, *asked)
+    of_job = None if caller.job is None else (caller.job.project_id, caller.job.task_id)
+    if found is None or found.workspace_id != caller.user.workspace_id or of_job not in (None, asked):
+        return (await task_for(connection, caller, project_id, task_id))[1]
+    return found
+
+
 def task_folder(project_id: UUID, task_id: UUID) -> str:
     return f"projects/{project_id}/tasks/{task_id}"
 

@@ -12,7 +12,7 @@ from openhtc.domain.ids import JobId, parse_job_id
 from openhtc.domain.permissions import Operation, may, permit
 from openhtc.domain.validation import check_group
 from openhtc.domain.work import Small
-from openhtc.services.access import task_for
+from openhtc.services.access import own_task
 from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
@@ -36,7 +36,7 @@ class Wanted:
 
 async def job_for(connection: Connection, caller: Caller, project_id: str, task_id: str, job_id: str) -> Job:
     """Raises NotFound for anything that is not the id of a job of this task."""
-    _, task = await task_for(connection, caller, project_id, task_id)
+    task = await own_task(connection, caller, project_id, task_id)
     parsed = parse_job_id(job_id)
     found = None if parsed is None else await jobs.find_job(connection, task.id, parsed)
     if found is None:
@@ -72,7 +72,7 @@ class Jobs:
         check_group(wanted.group or "")
         narrow = _narrow(wanted)
         async with self._database.connection() as connection:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             if narrow is None:
                 return Page([], None)
             found = await jobs.page_jobs(connection, task.id, after, narrow, size + 1)
@@ -94,7 +94,7 @@ class Jobs:
 
     async def counts(self, caller: Caller, project_id: str, task_id: str) -> Counts:
         async with self._database.connection() as connection:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             return await jobs.count_task(connection, task.id)
 
     async def groups(
@@ -112,7 +112,7 @@ class Jobs:
         for label in (after, *(labels or ())):
             check_group(label)
         async with self._database.connection() as connection:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             found = await jobs.count_by_group(connection, task.id, after, labels, size + 1)
         return cut(found, size, lambda item: item[0])
 
@@ -124,7 +124,7 @@ class Jobs:
         check_group(group or "")
 
         async def work(connection: Connection) -> UUID:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             everybodys = may(caller, Operation.CANCEL_JOBS)
             owns_jobs = caller.job is None and await jobs.owns_batch(connection, task.id, caller.user.id)
             if not everybodys and not owns_jobs:

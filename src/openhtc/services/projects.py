@@ -8,7 +8,7 @@ from openhtc.domain.identity import Caller, User
 from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.regions import Region
 from openhtc.domain.validation import check_text
-from openhtc.services.access import project_for, task_for
+from openhtc.services.access import own_task, project_for
 from openhtc.services.clock import Clock
 from openhtc.services.pages import Offset, Page, clamp, cut, decode_cursor
 from openhtc.storage import audit, projects, regions
@@ -130,8 +130,7 @@ class Tasks:
 
     async def get(self, caller: Caller, project_id: str, task_id: str) -> Task:
         async with self._database.connection() as connection:
-            _, task = await task_for(connection, caller, project_id, task_id)
-        return task
+            return await own_task(connection, caller, project_id, task_id)
 
     async def page(self, caller: Caller, project_id: str, cursor: str | None, page_size: int) -> Page[Task]:
         permit(caller, Operation.LIST_TASKS)

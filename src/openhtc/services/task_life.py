@@ -4,7 +4,7 @@ from openhtc.domain.enums import LifecycleStatus
 from openhtc.domain.identity import Caller
 from openhtc.domain.permissions import Operation, permit
 from openhtc.domain.retention import check_change
-from openhtc.services.access import task_for
+from openhtc.services.access import own_task
 from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import Clock
 from openhtc.storage import audit, projects, retention
@@ -24,7 +24,7 @@ class TaskLife:
         """Archive an idle task or make an archived one active again. Raises InvalidRequest for any other change."""
 
         async def work(connection: Connection) -> Task:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             permit(caller, Operation.CHANGE_TASK, task.created_by)
             # Asked once before the lock: while it is held, ends of jobs do not move the task's last activity.
             check_change(task.lifecycle, wanted, await retention.count_unfinished(connection, task.id))
@@ -45,7 +45,7 @@ class TaskLife:
         """Cancel what is unfinished and delete the task; a deleted one stays as it is. Its files go later."""
 
         async def work(connection: Connection) -> Task:
-            _, task = await task_for(connection, caller, project_id, task_id)
+            task = await own_task(connection, caller, project_id, task_id)
             permit(caller, Operation.CHANGE_TASK, task.created_by)
             if await projects.lock_task(connection, task.id) is not LifecycleStatus.DELETED:
                 now = self._clock()

@@ -22,7 +22,7 @@ from openhtc.storage.database import Database
 from openhtc.storage.leasing import Granted, WorkBatch
 
 _QUEUE_NAME = "openhtc"
-_SIGNED_AT_ONCE = 50
+_SIGNED_AT_ONCE = 20
 """Jobs: some milliseconds, after which other requests have their turn."""
 
 
