@@ -194,7 +194,8 @@ class FarSide:
             if report.held is not None:
                 self.held = report.held
                 gone += [lease for lease in report.held if lease not in self.leases]
-            return ReportAnswer([lease for lease, job in self.leases.items() if job.cancel], gone)
+            stop = [lease for lease, job in self.leases.items() if job.cancel]
+            return ReportAnswer(stop=stop, gone=gone)
 
     def _apply(self, news: JobReport) -> bool:
         job = self.leases.get(news.lease)

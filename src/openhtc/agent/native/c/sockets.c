@@ -11,7 +11,7 @@
  * for: memory, disk space, locks, terminals, ports. The kernel finds such sockets later, one layer of them at a time. They
  * belong to the slot's network: as long as it has more sockets than before any job, something of the job is left. */
 
-#define SETTLE_MS 50 /* what the last of them held goes a few ticks after it */
+#define SETTLE_MS 250 /* what the last of them held goes some ticks after it, more on a busy machine */
 
 static int list = -1;
 static size_t before;
