@@ -39,7 +39,7 @@ def all_faults(place: Place) -> list[Fault]:
         Fault("upgrade the second server", lambda random, wait: _replace(place.server)),
         Fault("end an agent", lambda random, wait: _replace(random.choice(place.agents))),
         Fault("drain an agent", lambda random, wait: _replace(random.choice(place.agents), DRAIN)),
-        Fault("restart the installation", lambda random, wait: _restart(place, wait)),
+        Fault("restart the installation", lambda random, wait: _restart(place)),
         Fault("kill the supervisor and start again", lambda random, wait: _kill_supervisor(place)),
     ]
 
@@ -139,7 +139,7 @@ def _replace(program: Program, number: signal.Signals = signal.SIGTERM) -> str:
     )
 
 
-def _restart(place: Place, wait: Wait) -> str:
+def _restart(place: Place) -> str:
     return _timed(place, lambda: _stop_supervisor(place))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from bench.soak.place import CannotBuild, compiled
 
 from faults.ledger import Ledger
 from faults.program import Program
@@ -218,25 +219,10 @@ def _project(client: HtcClient, folder: Path, name: str) -> str:
 
 
 def _worker(folder: Path) -> bytes:
-    program = folder / "worker"
-    if not program.exists():
-        source = Path(__file__).with_name("worker.c")
-        words = [
-            "cc",
-            "-std=gnu11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-static",
-            "-o",
-            str(program),
-            str(source),
-        ]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise NotPossible(f"the worker cannot be built: {done.stderr}")
-    return program.read_bytes()
+    try:
+        return compiled(Path(__file__).with_name("worker.c"), folder / "worker")
+    except CannotBuild as error:
+        raise NotPossible(f"the worker cannot be built: {error}") from error
 
 
 def _limit(client: HtcClient, project_id: str) -> None:

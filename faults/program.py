@@ -32,10 +32,6 @@ class Program:
         process = self._process
         return None if process is None or process.poll() is not None else process_identity(process.pid)
 
-    def set_environment(self, name: str, value: str) -> None:
-        """From the next start on."""
-        self._env[name] = value
-
     def end_gently(self, number: signal.Signals = signal.SIGTERM) -> bool:
         """Ask by signal and wait for its end; the thread starts it again. False when it had to be killed."""
         process = self._process

@@ -78,14 +78,15 @@ def make_place(stack: Stack, name: str, say: Say) -> Place:
         layer = Layer()
         add_skeleton(layer)
         layer.add_folder("bin")
-        layer.add_file("bin/worker", compiled(Path(folder, "worker")), 0o755)
+        layer.add_file("bin/worker", compiled(WORKER, Path(folder, "worker")), 0o755)
         image = write_layout(Path(folder, "image"), "1", layer.pack(), ImageConfig(command=("/bin/worker",)))
         push(image, project.container_registry, IMAGE, client.registry_token(project.project_id))
     task = client.create_task(project.project_id, name)
     return Place(stack, client, project.project_id, task.task_id)
 
 
-def compiled(program: Path) -> bytes:
+def compiled(source: Path, program: Path) -> bytes:
+    """A static program for images. Raises CannotBuild."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise CannotBuild("a C compiler is needed: apt-get install gcc libc6-dev")
@@ -99,7 +100,7 @@ def compiled(program: Path) -> bytes:
         "-static",
         "-o",
         str(program),
-        str(WORKER),
+        str(source),
     ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -63,7 +63,8 @@ def smaller(one: Capacity, other: Capacity) -> Capacity:
     )
 
 
-def _less(free: Capacity, needs: Capacity, n: int) -> Capacity:
+def less(free: Capacity, needs: Capacity, n: int) -> Capacity:
+    """What is left when n such jobs come; with a negative number, when they go."""
     return Capacity(
         free.vcpus - n * needs.vcpus,
         free.memory_mib - n * needs.memory_mib,
@@ -95,7 +96,7 @@ def choose(
             taken[item.batch] = taken.get(item.batch, 0) + n
             left[item.batch] -= n
             max_jobs -= n
-            free = _less(free, item.needs, n)
+            free = less(free, item.needs, n)
             held[item.project] = held.get(item.project, 0) + n * item.needs.vcpus
         if room <= n:
             queue.remove(item)

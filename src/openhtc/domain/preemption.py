@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from openhtc.domain.placement import fits
+from openhtc.domain.placement import fits, less
 from openhtc.domain.work import Capacity
 
 MAX_PREEMPTIONS = 10
@@ -82,11 +82,11 @@ class _Node:
             if fits(needs, free) > 0:
                 break
             leaving.append(job)
-            free = _sum(free, job.needs, 1)
+            free = less(free, job.needs, -1)
         if fits(needs, free) <= 0:
             return None
         for job in reversed(leaving):  # what was taken first may have been for nothing
-            without = _sum(free, job.needs, -1)
+            without = less(free, job.needs, 1)
             if fits(needs, without) > 0:
                 leaving.remove(job)
                 free = without
@@ -95,9 +95,9 @@ class _Node:
     def give(self, needs: Capacity, leaving: Sequence[Held]) -> None:
         self.coming = self.coming or bool(leaving)
         for job in leaving:
-            self.free = _sum(self.free, job.needs, 1)
+            self.free = less(self.free, job.needs, -1)
             self.held.remove(job)
-        self.free = _sum(self.free, needs, -1)
+        self.free = less(self.free, needs, 1)
 
 
 def _place(needs: Capacity, nodes: Sequence[_Node]) -> tuple[_Node, list[Held]] | None:
@@ -122,18 +122,10 @@ def _lost(job: Held, now: datetime) -> float:
     )
 
 
-def _sum(free: Capacity, needs: Capacity, n: int) -> Capacity:
-    return Capacity(
-        free.vcpus + n * needs.vcpus,
-        free.memory_mib + n * needs.memory_mib,
-        free.disk_gib + n * needs.disk_gib,
-    )
-
-
 def free_of(capacity: Capacity, used: Sequence[Capacity]) -> Capacity:
     """What is left of a node."""
     for needs in used:
-        capacity = _sum(capacity, needs, -1)
+        capacity = less(capacity, needs, 1)
     return capacity
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.last
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("worker") / "worker"
-    compiled(program)
+    compiled(WORKER, program)
     return program
 
 
