@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bench.control_plane.stack import Stack as Measured
 from bench.soak.parts import wait_until
-from bench.soak.place import Place, batch, compiled, make_place
+from bench.soak.place import WORKER, Place, batch, compiled, make_place
 from bench.soak.verify import Findings, Workload, verify
 from bench.soak.workload import KINDS, MAX_RETRIES, TIMEOUT_SECONDS, Kind, kind_of, lines_of
 
