@@ -134,10 +134,10 @@ class World:
         fresh = [self.new_batch(task, size, **facts) for size in sizes]
 
         async def store(connection: Any) -> list[int]:
-            await projects.lock_task(connection, task.id)
+            await projects.hold_task(connection, task.id)
             numbers = await jobs.insert_batches(connection, fresh)
             await jobs.insert_jobs(connection, numbers, sizes, None if held else self.clock())
-            await projects.touch_task(connection, task.id, self.clock())
+            await leasing.touch_tasks(connection, [task.id], self.clock())
             return numbers
 
         numbers = await self.database.run(store)

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 def rfc3339(moment: datetime) -> str:
     """In UTC with Z; fractions only where there are any."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def rfc3339_or_none(moment: datetime | None) -> str | None:

@@ -128,7 +128,9 @@ class Authentication:
             if job is None:
                 raise Unauthorized("the job of this refresh token is gone")
             user = await self._user(connection, refresh.user)
-        scope = JobScope(refresh.project, refresh.task, refresh.parent, refresh.index, claims_of(job.request))
+        scope = JobScope(
+            refresh.project, refresh.task, refresh.parent, refresh.index, claims_of(job.batch.request)
+        )
         return Caller(user, scope, (("exp", refresh.expires),))
 
     async def _user(self, connection: Connection, user_id: str, key_id: UUID | None = None) -> User:

@@ -87,7 +87,7 @@ class Jobs:
         first = decode_cursor(cursor, Offset, 0)
         async with self._database.connection() as connection:
             job = await job_for(connection, caller, project_id, task_id, job_id)
-            permit(caller, Operation.READ_HISTORY, job.created_by)
+            permit(caller, Operation.READ_HISTORY, job.batch.created_by)
             former = await jobs.list_attempts(connection, job.batch_no, job.idx)
         numbered = list(enumerate(_history(job, former)))[first:]
         return job, cut(numbered, size, lambda item: item[0] + 1)
@@ -162,4 +162,4 @@ def _history(job: Job, former: list[Attempt]) -> list[Event]:
     )
     final = job.job_status if job.job_status.is_terminal else None
     cancelled = final is JobStatus.FAILED and job.cancelled_at is not None and job.failure is None
-    return derive(job.created_at, [*times, current], final, cancelled)
+    return derive(job.batch.created_at, [*times, current], final, cancelled)

@@ -56,7 +56,7 @@ class Logs:
         position = decode_cursor(cursor, Offset, -1)
         async with self._database.connection() as connection:
             job = await job_for(connection, caller, project_id, task_id, job_id)
-            permit(caller, Operation.READ_HISTORY, job.created_by)
+            permit(caller, Operation.READ_HISTORY, job.batch.created_by)
         page = await self._read(job, order, position, size)
         if not page.items and not job.job_status.is_terminal:
             async with outside():

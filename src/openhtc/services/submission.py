@@ -26,7 +26,7 @@ from openhtc.services.access import task_for
 from openhtc.services.admission import Admission
 from openhtc.services.clock import Clock
 from openhtc.services.images import Images
-from openhtc.storage import jobs, limits, projects, regions
+from openhtc.storage import jobs, leasing, limits, projects, regions
 from openhtc.storage.database import Connection, Database
 from openhtc.storage.jobs import NewBatch
 from openhtc.storage.projects import Project, Task
@@ -68,11 +68,11 @@ class Submission:
 
         async def store(connection: Connection) -> bool:
             limited = await limits.is_limited(connection, project.workspace_id, project.id)
-            _refuse_inactive(await projects.lock_task(connection, task.id))
+            _refuse_inactive(await projects.hold_task(connection, task.id))
             numbers = await jobs.insert_batches(connection, batches)
             sizes = [batch.size for batch in batches]
             await jobs.insert_jobs(connection, numbers, sizes, None if limited else now)
-            await projects.touch_task(connection, task.id, now)
+            await leasing.touch_tasks(connection, [task.id], now)
             return limited
 
         if await self._database.run(store):

@@ -1,9 +1,10 @@
 """Says of jobs that wait why no node can take them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from openhtc.domain.enums import JobStatus, Priority
 from openhtc.domain.placement import PRIORITY_NUMBERS, Needs, NodeKind, obstacle
@@ -11,7 +12,7 @@ from openhtc.domain.work import Capacity
 from openhtc.services.clock import Clock
 from openhtc.storage import clusters
 from openhtc.storage.database import Connection
-from openhtc.storage.jobs import Job
+from openhtc.storage.jobs import Batch, Job
 
 _REUSED_FOR = timedelta(seconds=2)
 _CACHED_AT_MOST = 1000
@@ -30,8 +31,10 @@ class WaitingReasons:
         reasons: dict[int, str | None] = {}
         for job in found:
             if job.job_status is JobStatus.RUNNABLE and job.batch_no not in reasons:
-                nodes = await self._of_project(connection, job.project_id)
-                reasons[job.batch_no] = obstacle(_needs(job), nodes, strict=self._strict)
+                nodes = await self._of_project(connection, job.batch.project_id)
+                reasons[job.batch_no] = obstacle(_needs(job.batch), nodes, strict=self._strict)
+        if not any(reasons.values()):
+            return list(found)
         return [
             replace(job, reason=reasons[job.batch_no]) if job.job_status is JobStatus.RUNNABLE else job
             for job in found
@@ -49,11 +52,11 @@ class WaitingReasons:
         return nodes
 
 
-def _needs(job: Job) -> Needs:
-    definition = job.request["htcJobDefinition"]
+def _needs(batch: Batch) -> Needs:
+    definition = batch.request["htcJobDefinition"]
     return Needs(
-        region=job.region,
+        region=batch.region,
         priority=PRIORITY_NUMBERS[Priority(definition["priority"])],
         architecture=definition.get("architecture"),
-        amounts=Capacity(job.vcpus, job.memory_mib, job.disk_gib),
+        amounts=Capacity(batch.vcpus, batch.memory_mib, batch.disk_gib),
     )

@@ -6,6 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+import msgspec
+
 from openhtc.domain.enums import JobStatus, StatusCode
 from openhtc.domain.ids import JobId
 from openhtc.storage.database import Connection
@@ -42,14 +45,14 @@ class NewBatch:
     """When the first of its jobs can be old enough to be removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job with what it shares with its batch. Times are those of the current attempt."""
+class Batch(msgspec.Struct, frozen=True):
+    """What the jobs of a batch share."""
 
     batch_no: int
-    parent: UUID
+    id: UUID
     task_id: UUID
     project_id: UUID
+    workspace_id: str
     group_label: str
     created_by: str
     created_at: datetime
@@ -59,7 +62,12 @@ class Job:
     memory_mib: int
     disk_gib: int
     exec_timeout_seconds: int
-    workspace_id: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One job. Times are those of the current attempt."""
+
+    batch: Batch
     idx: int
     status: int
     attempt: int
@@ -77,17 +85,25 @@ class Job:
     node_architecture: str | None
 
     @property
+    def batch_no(self) -> int:
+        return self.batch.batch_no
+
+    @property
     def job_id(self) -> JobId:
-        return JobId(self.parent, self.idx)
+        return JobId(self.batch.id, self.idx)
 
     @property
     def job_status(self) -> JobStatus:
-        return StatusCode(self.status).status
+        return _STATUSES[self.status]
 
     @property
     def updated_at(self) -> datetime:
-        times = (self.ended_at, self.started_at, self.leased_at, self.queued_at)
-        return next((time for time in times if time is not None), self.created_at)
+        return self.ended_at or self.started_at or self.leased_at or self.queued_at or self.batch.created_at
+
+
+_OF_BATCH = Batch.__struct_fields__
+_OF_JOB = tuple(name for name in Job.__struct_fields__ if name != "batch")
+_STATUSES = {int(code): code.status for code in StatusCode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +133,9 @@ class JobFilter:
 async def insert_batches(connection: Connection, batches: Sequence[NewBatch]) -> list[int]:
     """Insert batches without their jobs; returns the batch numbers in the same order."""
     numbers = []
-    statement = await connection.prepare(_SQL["insert_batch"])
     for batch in batches:
-        number = await statement.fetchval(
+        number = await connection.fetchval(
+            _SQL["insert_batch"],
             batch.id,
             batch.task_id,
             batch.project_id,
@@ -154,7 +170,7 @@ async def insert_jobs(
 
 async def find_job(connection: Connection, task_id: UUID, job_id: JobId) -> Job | None:
     row = await connection.fetchrow(_SQL["find_job"], job_id.parent, job_id.index, task_id)
-    return None if row is None else Job(**row)
+    return None if row is None else _job(_batch(row), row)
 
 
 async def page_jobs(
@@ -173,7 +189,17 @@ async def page_jobs(
         None if ids is None else [job.index for job in ids],
         limit,
     )
-    return [Job(**row) for row in rows]
+    numbers = sorted({row["batch_no"] for row in rows})
+    batches = {b["batch_no"]: _batch(b) for b in await connection.fetch(_SQL["find_batches"], numbers)}
+    return [_job(batches[row["batch_no"]], row) for row in rows]
+
+
+def _batch(row: asyncpg.Record) -> Batch:
+    return Batch(**{name: row[name] for name in _OF_BATCH})
+
+
+def _job(batch: Batch, row: asyncpg.Record) -> Job:
+    return Job(batch, **{name: row[name] for name in _OF_JOB})
 
 
 async def list_attempts(connection: Connection, batch_no: int, index: int) -> list[Attempt]:

@@ -109,14 +109,19 @@ async def has_task(connection: Connection, task_id: UUID) -> bool:
 
 
 async def lock_task(connection: Connection, task_id: UUID) -> LifecycleStatus:
-    """The task's state, which cannot change until the transaction ends."""
-    row = await connection.fetchrow(_SQL["lock_task"], task_id)
+    """The task's state, which the caller may change until the transaction ends."""
+    return await _state(connection, "lock_task", task_id)
+
+
+async def hold_task(connection: Connection, task_id: UUID) -> LifecycleStatus:
+    """The task's state, which nobody can change until the transaction ends."""
+    return await _state(connection, "hold_task", task_id)
+
+
+async def _state(connection: Connection, statement: str, task_id: UUID) -> LifecycleStatus:
+    row = await connection.fetchrow(_SQL[statement], task_id)
     assert row is not None, "tasks are marked as deleted, never removed"
     return lifecycle(row["archived_at"], row["deleted_at"])
-
-
-async def touch_task(connection: Connection, task_id: UUID, now: datetime) -> None:
-    await connection.execute(_SQL["touch_task"], task_id, now)
 
 
 async def page_tasks(connection: Connection, project_id: UUID, after: int, limit: int) -> list[Task]:

@@ -237,5 +237,5 @@ async def test_a_listing_explains_every_batch(core: Core, admin: Caller, task: T
         await core.world.batch(task, 3, vcpus=vcpus)
     page = await core.jobs.page(admin, str(task.project), str(task.id), Wanted(), None, 100)
     assert {job.job_status for job in page.items} == {JobStatus.RUNNABLE}
-    said = [None if job.reason is None else job.vcpus for job in page.items]
+    said = [None if job.reason is None else job.batch.vcpus for job in page.items]
     assert said == [None] * 3 + [16] * 3 + [None] * 3 + [32] * 3

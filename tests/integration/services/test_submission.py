@@ -51,7 +51,11 @@ async def test_an_accepted_submission_is_there_at_once(core: Core, place: tuple[
     assert isinstance(second.parent_job_id, str)
     ids = (str(task.project), str(task.id))
     job = await core.jobs.get(who, *ids, f"{first.parent_job_id}:2")
-    assert (job.region, job.group_label, job.created_by) == ("AWS_US_WEST_2", "g", who.user.id)
+    assert (job.batch.region, job.batch.group_label, job.batch.created_by) == (
+        "AWS_US_WEST_2",
+        "g",
+        who.user.id,
+    )
     page = await core.jobs.page(who, *ids, Wanted(group="g"), None, 10)
     assert [job.idx for job in page.items] == [0, 1, 2, 0]
     rows = await core.world.rows("SELECT digest, repository, max_retries FROM batches ORDER BY batch_no")

@@ -24,6 +24,7 @@ from openhtc.api.schemas.jobs import (
     SummaryBody,
     SummaryPage,
     event_body,
+    job_bodies,
     job_body,
     log_line,
     summary,
@@ -84,7 +85,7 @@ async def list_jobs(
     wanted = Wanted(group or None, status, job_ids or None)
     page = await services.jobs.page(caller, project_id, task_id, wanted, page_index, page_size)
     simple = view_type is ViewType.SIMPLE
-    return JobPage([job_body(job, simple) for job in page.items], next_page(request, services, page.cursor))
+    return JobPage(job_bodies(page.items, simple), next_page(request, services, page.cursor))
 
 
 @post(f"{_TASK}/jobs/cancel", status_code=200, summary="Cancel the task's unfinished jobs, or one group's")

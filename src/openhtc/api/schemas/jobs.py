@@ -1,5 +1,6 @@
 """Bodies of the job operations."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from openhtc.domain.ids import event_id
 from openhtc.domain.logs import LogLine
 from openhtc.domain.regions import Region
 from openhtc.domain.submission import EnvPair, Tag
-from openhtc.storage.jobs import Counts, Job
+from openhtc.storage.jobs import Batch, Counts, Job
 
 _HELD = "Held back by a vCPU limit of the project or the workspace"
 
@@ -131,44 +132,78 @@ class SummaryPage(Struct, frozen=True):
 
 
 def job_body(job: Job, simple: bool) -> JobBody:
+    return job_bodies([job], simple)[0]
+
+
+def job_bodies(jobs: Sequence[Job], simple: bool) -> list[JobBody]:
+    """What the jobs of a batch have in common is made once."""
+    patterns: dict[int, JobBody] = {}
+    bodies = []
+    for job in jobs:
+        pattern = patterns.get(job.batch_no)
+        if pattern is None:
+            pattern = patterns[job.batch_no] = _pattern(job.batch, simple)
+        bodies.append(_body(job, pattern))
+    return bodies
+
+
+def _body(job: Job, pattern: JobBody) -> JobBody:
     status = job.job_status
-    known = JobBody(
+    return msgspec.structs.replace(
+        pattern,
         job_uuid=str(job.job_id),
         provider_job_id=str(job.agent_no) if job.agent_no is not None else UNSET,
-        region=Region(job.region),
-        task_id=str(job.task_id),
-        project_id=str(job.project_id),
-        workspace_id=job.workspace_id,
-        created_by=job.created_by,
         status=status,
         status_reason=_HELD if status is JobStatus.SUBMITTED_TO_RESCALE else job.reason,
         container=_container(job.exit_code),
-        created_at=rfc3339(job.created_at),
         updated_at=rfc3339(job.updated_at),
         started_at=rfc3339_or_none(job.started_at),
         completed_at=rfc3339_or_none(job.ended_at),
         failure_code=None if job.failure is None else FailureCode(job.failure),
-        group=job.group_label,
         instance_id=job.node,
         instance_labels=_labels(job),
     )
-    return known if simple else msgspec.structs.replace(known, **_resources(job))
 
 
-def _resources(job: Job) -> dict[str, Any]:
+def _pattern(batch: Batch, simple: bool) -> JobBody:
+    """A job of the batch of which nothing is known yet."""
+    created_at = rfc3339(batch.created_at)
+    shared = JobBody(
+        job_uuid="",
+        region=Region(batch.region),
+        task_id=str(batch.task_id),
+        project_id=str(batch.project_id),
+        workspace_id=batch.workspace_id,
+        created_by=batch.created_by,
+        status=JobStatus.RUNNABLE,
+        status_reason=None,
+        container=None,
+        created_at=created_at,
+        updated_at=created_at,
+        started_at=None,
+        completed_at=None,
+        failure_code=None,
+        group=batch.group_label,
+        instance_id=None,
+        instance_labels=None,
+    )
+    return shared if simple else msgspec.structs.replace(shared, **_resources(batch))
+
+
+def _resources(batch: Batch) -> dict[str, Any]:
     """What only the FULL view shows: what was asked for."""
-    definition = job.request["htcJobDefinition"]
+    definition = batch.request["htcJobDefinition"]
     architecture = definition.get("architecture")
     return {
         "commands": definition["commands"],
         "envs": msgspec.convert(definition["envs"], list[EnvPair]),
-        "tags": msgspec.convert(job.request.get("tags", []), list[Tag]),
+        "tags": msgspec.convert(batch.request.get("tags", []), list[Tag]),
         "architecture": UNSET if architecture is None else Architecture(architecture),
-        "max_vcpus": job.vcpus,
-        "min_vcpus": job.vcpus,
-        "max_memory": job.memory_mib,
-        "max_disk_gib": job.disk_gib,
-        "exec_timeout_seconds": job.exec_timeout_seconds,
+        "max_vcpus": batch.vcpus,
+        "min_vcpus": batch.vcpus,
+        "max_memory": batch.memory_mib,
+        "max_disk_gib": batch.disk_gib,
+        "exec_timeout_seconds": batch.exec_timeout_seconds,
         "max_swap": definition.get("maxSwap"),
         "max_gpus": None,
         "image_name": definition["imageName"],
@@ -182,10 +217,10 @@ def _container(exit_code: int | None) -> ContainerBody | None:
 def _labels(job: Job) -> InstanceLabels | None:
     if job.node is None:
         return None
-    region = Region(job.region)
+    region = Region(job.batch.region)
     return InstanceLabels(
         csp=region.cloud_provider.value,
-        priority=job.request["htcJobDefinition"]["priority"],
+        priority=job.batch.request["htcJobDefinition"]["priority"],
         instance_architecture=job.node_architecture or UNSET,
         region=region.value,
     )

@@ -13,7 +13,7 @@ FROM unnest($1::bigint[], $2::int[]) AS b (batch_no, size),
      LATERAL generate_series(0, b.size - 1) AS i (idx)
 
 -- name: find_job
-SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
+SELECT b.batch_no, b.id, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
        b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
        j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
        j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
@@ -23,35 +23,17 @@ LEFT JOIN agents a ON a.agent_no = j.agent_no
 WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
 
 -- name: page_jobs
--- A task's jobs after a position, by batch and index; group, status and job ids narrow it. Walks the task's batches
--- in order and stops when the page is full; of a status only those that have such jobs by their own counters.
-SELECT b.batch_no, b.id AS parent, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
-       b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
-       j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
+SELECT j.batch_no, j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
        j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
-FROM (
-    SELECT batch.batch_no AS found_batch, job.idx AS found_idx
-    FROM (
-        SELECT batch_no, id FROM batches
-        WHERE task_id = $1 AND batch_no >= $2
-          AND ($4::text IS NULL OR group_label = $4) AND ($6::uuid[] IS NULL OR id = ANY ($6))
-          AND CASE WHEN $5::smallint = 0 THEN held > 0 WHEN $5 = 2 THEN runnable > 0 WHEN $5 IN (3, 4) THEN active > 0
-                   WHEN $5 >= 5 THEN held + runnable + active < size ELSE true END
-        ORDER BY batch_no
-    ) batch
-    CROSS JOIN LATERAL (
-        SELECT idx FROM jobs
-        WHERE batch_no = batch.batch_no AND (batch.batch_no > $2 OR idx > $3)
-          AND ($5::smallint IS NULL OR status = $5)
-          AND ($6::uuid[] IS NULL OR (batch.id, idx) IN (SELECT * FROM unnest($6::uuid[], $7::int[])))
-        ORDER BY idx
-    ) job
-    ORDER BY batch.batch_no, job.idx LIMIT $8
-) page
-JOIN batches b ON b.batch_no = page.found_batch
+FROM page_of_jobs($1, $2, $3, $4, $5, $6, $7, $8) page
 JOIN jobs j ON j.batch_no = page.found_batch AND j.idx = page.found_idx
 LEFT JOIN agents a ON a.agent_no = j.agent_no
-ORDER BY b.batch_no, j.idx
+ORDER BY j.batch_no, j.idx
+
+-- name: find_batches
+SELECT batch_no, id, task_id, project_id, group_label, created_by, created_at, request, region, vcpus, memory_mib,
+       disk_gib, exec_timeout_seconds, workspace_id
+FROM batches WHERE batch_no = ANY ($1)
 
 -- name: list_attempts
 SELECT attempt, queued_at, leased_at, started_at, ended_at, outcome, exit_code, reason, agent_no

@@ -167,7 +167,8 @@ FROM unnest($1::bigint[], $2::int[], $3::smallint[], $4::timestamptz[], $5::time
 WHERE j.batch_no = r.batch_no AND j.idx = r.idx
 
 -- name: touch_tasks
--- Tasks whose row is held by somebody are passed over: whoever holds it is just about to move the time.
+-- Tasks whose row is held by somebody are passed over: whoever holds it is just about to move the time, or submits jobs
+-- whose ends will.
 UPDATE tasks t SET last_active_at = $2::timestamptz
 FROM (SELECT id FROM tasks WHERE id = ANY ($1) AND deleted_at IS NULL AND last_active_at < $2::timestamptz - interval '1 second'
       ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) stale

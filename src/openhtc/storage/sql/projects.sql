@@ -40,11 +40,12 @@ WHERE t.id = $1 AND t.project_id = $2
 SELECT EXISTS (SELECT 1 FROM tasks WHERE id = $1)
 
 -- name: lock_task
--- Keeps the task from being archived or deleted until the caller's transaction ends.
+-- For the one who archives, deletes or cleans it: waits for submissions that are under way, and the next ones wait.
 SELECT archived_at, deleted_at FROM tasks WHERE id = $1 FOR NO KEY UPDATE
 
--- name: touch_task
-UPDATE tasks SET last_active_at = $2 WHERE id = $1
+-- name: hold_task
+-- Keeps the task from being archived or deleted until the caller's transaction ends. Many may hold it at once.
+SELECT archived_at, deleted_at FROM tasks WHERE id = $1 FOR SHARE
 
 -- name: page_tasks
 SELECT t.id, t.seq, t.project_id, t.name, t.description, t.created_by, t.created_at, t.last_active_at,
