@@ -180,7 +180,7 @@ def _port(url: str) -> int:
 def _second_server(folder: Path, settings: dict[str, object], ports: dict[str, int]) -> list[str]:
     """The same installation, another port, and its database through the proxy."""
     url = str(settings["database_url"]).replace(f":{ports['database']}", f":{ports['to database']}")
-    values = {**settings, "listen_port": ports["server"], "database_url": url}
+    values = {**settings, "serves": "all", "listen_port": ports["server"], "database_url": url}
     file = folder / "server.toml"
     file.write_bytes(toml(values))  # type: ignore[arg-type]
     file.chmod(0o600)

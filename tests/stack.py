@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,11 @@ class Stack:
     def root_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def agents_url(self) -> str:
+        """Of the server that agents speak to."""
+        return str(tomllib.loads((self.data / "agent.toml").read_text())["server_url"])
+
     def command(self, *arguments: str, seconds: float = 150) -> str:
         """Run `openhtc` on this installation; its standard output. Fails with all it said."""
         done = subprocess.run(
@@ -110,7 +116,7 @@ class Stack:
         try:
             self.command("down", "--timeout", "40")
         finally:
-            for part in ("supervisor", "agent", "server", "registry", "s3", "postgres"):
+            for part in ("supervisor", "agent", "agent-server", "server", "registry", "s3", "postgres"):
                 self._end(part)
             shutil.rmtree(self.data.parent, ignore_errors=True)
 

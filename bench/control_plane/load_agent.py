@@ -38,7 +38,7 @@ class LoadAgent:
     """One session. Not for several threads at once."""
 
     def __init__(self, place: Workplace, name: str) -> None:
-        self._wire = Wire(place.stack.origin, "openhtc-bench")
+        self._wire = Wire(place.stack.agents_origin, "openhtc-bench")
         hello = AgentHello(
             name=name,
             regions=[REGION],

@@ -17,7 +17,7 @@ from openhtc.bench.figures import Say
 from openhtc.embedded.child import read_record
 
 COMMAND_SECONDS = 180
-PARTS = ("postgres", "s3", "registry", "server", "agent")
+PARTS = ("postgres", "s3", "registry", "server", "agent-server", "agent")
 
 
 class StackFailed(Exception):
@@ -57,6 +57,11 @@ class Stack:
     @property
     def origin(self) -> str:
         return self.base_url.removesuffix("/api/v1")
+
+    @property
+    def agents_origin(self) -> str:
+        """Where agents find their server."""
+        return str(tomllib.loads((self.data / "agent.toml").read_text())["server_url"])
 
     @property
     def database_url(self) -> str:

@@ -49,10 +49,13 @@ class Workplace:
         """Submit in as few requests as the API allows; the batches' ids."""
         made: list[str] = []
         for sizes in requests_for(jobs):
-            elements = [JobBatch(htc_job_definition=_DEFINITION, batch_size=size) for size in sizes]
-            answer = self.client.submit(self.project_id, task_id, elements)
+            answer = self.client.submit(self.project_id, task_id, [self.batch(size) for size in sizes])
             made += [batch.parent_job_id for batch in answer]
         return made
+
+    @staticmethod
+    def batch(jobs: int) -> JobBatch:
+        return JobBatch(htc_job_definition=_DEFINITION, batch_size=jobs)
 
     def summary(self, task_id: str) -> Summary:
         return self.client.summary(self.project_id, task_id)

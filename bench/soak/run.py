@@ -132,7 +132,7 @@ def judge(samples: list[Sample], jobs: int, complete: bool, found: Findings) -> 
     peak = max((each.memory_mib["agent"] for each in samples), default=0.0)
     if peak > AGENT_MIB:
         found.add(f"the agent took {peak:.0f} MiB, more than {AGENT_MIB}")
-    for part in ("server", "agent"):
+    for part in ("server", "agent-server", "agent"):
         if (grown := growth_mib(samples, jobs, part)) > MOST_GROWTH_MIB:
             found.add(f"the memory of the {part} grew by {grown:.0f} MiB")
     if not complete or _tenth_seconds(samples, jobs) < TENTH_SECONDS:

@@ -101,7 +101,9 @@ def check_job(task: Task, job_id: str) -> int:
 def test_supervisor_killed_and_started_again(victim: Stack, work: tuple[Api, Json]) -> None:
     task = start_jobs(work, "supervisor", batches=10, size=20, seconds=0.2)
     wait_for_some(task, 40)
-    parts = [victim.process(part) for part in ("server", "agent", "postgres", "s3", "registry")]
+    parts = [
+        victim.process(part) for part in ("server", "agent-server", "agent", "postgres", "s3", "registry")
+    ]
     victim.kill("supervisor")
     for part in parts:
         assert part is not None and part.wait_gone(30), "nothing stays behind without its supervisor"
@@ -120,7 +122,7 @@ def test_agent_killed(victim: Stack, work: tuple[Api, Json]) -> None:
         assert job["failureCode"] is None
 
 
-@pytest.mark.parametrize("part", ["server", "postgres", "s3", "registry"])
+@pytest.mark.parametrize("part", ["server", "agent-server", "postgres", "s3", "registry"])
 def test_another_part_killed(victim: Stack, work: tuple[Api, Json], part: str) -> None:
     task = start_jobs(work, part, batches=4, size=15, seconds=0.3)
     wait_for_some(task, 10)

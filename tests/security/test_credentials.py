@@ -103,7 +103,7 @@ def test_each_kind_of_credential_opens_only_its_own_door(
     assert answers(f"{stack.root_url}/registry/token", f"Basic {basic}") == 401
     for operation in ("session", "renew", "lease", "report"):
         for header in (f"Bearer {alice_api.bearer}", f"Token {alice.api_key}", f"Bearer {job_secrets[1][0]}"):
-            url = f"{stack.root_url}/agent/v1/{operation}"
+            url = f"{stack.agents_url}/agent/v1/{operation}"
             answer = httpx.post(url, headers={"Authorization": header}, json={}, trust_env=False)
             assert answer.status_code == 401, (operation, header[:10], answer.text)
 

@@ -62,13 +62,14 @@ PUBLIC: Sequence[ControllerRouterHandler] = [
     *clusters.HANDLERS,
     *metrics.HANDLERS,
 ]
-INTERNAL: Sequence[ControllerRouterHandler] = [
-    *agents.HANDLERS,
-    *health.HANDLERS,
+FOR_USERS: Sequence[ControllerRouterHandler] = [
+    Router(API_PREFIX, route_handlers=PUBLIC),
+    Router("/", route_handlers=PUBLIC, include_in_schema=False),
     *docs.HANDLERS,
     images.grant_registry_access,
-    metrics.get_service_metrics,
 ]
+FOR_AGENTS: Sequence[ControllerRouterHandler] = agents.HANDLERS
+FOR_OPERATORS: Sequence[ControllerRouterHandler] = [*health.HANDLERS, metrics.get_service_metrics]
 
 _DEPENDENCIES = {
     "services": Provide(services_of),
@@ -86,13 +87,17 @@ _ERRORS: dict[Any, Any] = {
 }
 
 
-def create_app(lifespan: Sequence[Lifespan] = ()) -> Litestar:
-    """Every public operation below /api/v1 and at the root; the lifespan puts ``services`` into the state."""
+def create_app(
+    lifespan: Sequence[Lifespan] = (), *, for_users: bool = True, for_agents: bool = True
+) -> Litestar:
+    """``for_users``: every public operation below /api/v1 and at the root. The lifespan puts ``services`` into the
+    state.
+    """
     return Litestar(
         route_handlers=[
-            Router(API_PREFIX, route_handlers=PUBLIC),
-            Router("/", route_handlers=PUBLIC, include_in_schema=False),
-            *INTERNAL,
+            *(FOR_USERS if for_users else ()),
+            *(FOR_AGENTS if for_agents else ()),
+            *FOR_OPERATORS,
         ],
         dependencies=_DEPENDENCIES,
         guards=[authenticate],

@@ -28,7 +28,7 @@ class Fault:
     weight: int = 1
 
 
-PARTS = ("server", "agent", "postgres", "s3", "registry")
+PARTS = ("server", "agent-server", "agent", "postgres", "s3", "registry")
 
 
 def faults_of(layout: DataLayout, lease_seconds: float) -> list[Fault]:

@@ -23,6 +23,8 @@ class Ports(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     s3_master: int
     s3_volume: int
     s3_filer: int
+    agents: int = 0
+    """Where agents find their server; 0 in what a program wrote that had none for them, until the next start."""
 
 
 class Secrets(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -55,12 +57,15 @@ def open_installation(layout: DataLayout, api_port: int | None) -> Installation:
     """
     if not layout.installation.exists():
         made = Installation(ports=choose_ports(api_port or DEFAULT_API_PORT), secrets=new_secrets())
-        return _save(layout, made)
+        return save_installation(layout, made)
     found = read_installation(layout)
-    if api_port is None or api_port == found.ports.api:
+    wanted = msgspec.structs.replace(found.ports, api=api_port or found.ports.api)
+    if not wanted.agents:
+        taken = set(msgspec.structs.astuple(wanted))
+        wanted = msgspec.structs.replace(wanted, agents=ports.choose(taken))
+    if wanted == found.ports:
         return found
-    changed = msgspec.structs.replace(found.ports, api=api_port)
-    return _save(layout, msgspec.structs.replace(found, ports=changed))
+    return save_installation(layout, msgspec.structs.replace(found, ports=wanted))
 
 
 def read_installation(layout: DataLayout) -> Installation:
@@ -84,6 +89,7 @@ def choose_ports(api: int) -> Ports:
         s3_master=ports.choose(taken, with_grpc=True),
         s3_volume=ports.choose(taken, with_grpc=True),
         s3_filer=ports.choose(taken, with_grpc=True),
+        agents=ports.choose(taken),
     )
 
 
@@ -100,7 +106,7 @@ def new_secrets() -> Secrets:
     )
 
 
-def _save(layout: DataLayout, installation: Installation) -> Installation:
+def save_installation(layout: DataLayout, installation: Installation) -> Installation:
     write_private(
         layout.installation, msgspec.json.format(msgspec.json.encode(installation), indent=2) + b"\n"
     )

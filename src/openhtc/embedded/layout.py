@@ -7,8 +7,10 @@ from pathlib import Path
 from openhtc.domain.errors import SettingsError
 from openhtc.embedded.private_files import private_directory, write_private
 
-DATA_FORMAT = "4"
+DATA_FORMAT = "5"
 """What DATA/VERSION says; it changes when an older program could not use the directory any more."""
+UPGRADED = frozenset({"4"})
+"""Formats that this program can use; a start makes it the newest."""
 
 
 SHARED_WAY = 0o711
@@ -44,6 +46,10 @@ class DataLayout:
     @property
     def server_settings(self) -> Path:
         return self.root / "server.toml"
+
+    @property
+    def agent_server_settings(self) -> Path:
+        return self.root / "agent-server.toml"
 
     @property
     def agent_settings(self) -> Path:
@@ -90,7 +96,8 @@ def open_layout(root: Path) -> DataLayout:
     try:
         if not layout.version.exists():
             _create(layout)
-        check_version(layout)
+        if check_version(layout) in UPGRADED:
+            _write_version(layout)
         for directory in (layout.logs, layout.run):
             private_directory(directory)
     except OSError as error:
@@ -98,19 +105,20 @@ def open_layout(root: Path) -> DataLayout:
     return layout
 
 
-def check_version(layout: DataLayout) -> None:
-    """Raises SettingsError unless this program can use the directory."""
+def check_version(layout: DataLayout) -> str:
+    """The directory's format. Raises SettingsError unless this program can use it."""
     try:
         found = layout.version.read_text().strip()
     except FileNotFoundError as error:
         raise SettingsError(f"{layout.root} holds no installation of openhtc") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {layout.version}: {error}") from error
-    if found != DATA_FORMAT:
+    if found != DATA_FORMAT and found not in UPGRADED:
         raise SettingsError(
             f"the data directory {layout.root} has format {found[:20]!r}, this openhtc needs {DATA_FORMAT!r}:"
             " use the openhtc that made it, or another --data directory"
         )
+    return found
 
 
 def _create(layout: DataLayout) -> None:
@@ -123,4 +131,8 @@ def _create(layout: DataLayout) -> None:
         )
     # PostgreSQL runs as its own user below root's directory.
     layout.root.chmod(SHARED_WAY if os.geteuid() == 0 else 0o700)
+    _write_version(layout)
+
+
+def _write_version(layout: DataLayout) -> None:
     write_private(layout.version, f"{DATA_FORMAT}\n".encode(), mode=0o644)

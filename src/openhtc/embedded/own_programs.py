@@ -27,13 +27,15 @@ def openhtc_command(*arguments: str, env: Mapping[str, str]) -> Command:
 
 
 class ServerPart(Part):
-    """``openhtc server``; healthy when /healthz says so."""
+    """``openhtc server``, for users or for agents; healthy when /healthz says so."""
 
-    name = "server"
     start_seconds = 60.0
     stop_steps = (StopStep(signal.SIGTERM, 10.0),)
 
-    def __init__(self, settings: Path, port: int, origin: str, *, env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, settings: Path, port: int, origin: str, *, env: Mapping[str, str], log: Path
+    ) -> None:
+        self.name = name
         self.address = origin
         self.ports = (port,)
         self.log = log

@@ -1,4 +1,4 @@
-"""server.toml and agent.toml of an installation: what `up` tells its two own programs."""
+"""server.toml, agent-server.toml and agent.toml of an installation: what `up` tells its own programs."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from openhtc.embedded.ports import LOOPBACK
 from openhtc.embedded.private_files import private_directory, write_private
 from openhtc.embedded.registry import ISSUER, SERVICE
 from openhtc.embedded.s3 import BUCKET, REGION, REGION_BUCKETS, ROLE_ARN
+from openhtc.settings.server import Serves
 from openhtc.settings.source import ENVIRONMENT_PREFIX
 
 Value = str | int | list[str] | dict[str, dict[str, str]]
@@ -27,10 +28,15 @@ def api_origin(installation: Installation) -> str:
     return f"http://{LOOPBACK}:{installation.ports.api}"
 
 
+def agents_origin(installation: Installation) -> str:
+    return f"http://{LOOPBACK}:{installation.ports.agents}"
+
+
 def server_values(installation: Installation, foundation: Foundation) -> dict[str, Value]:
     """Everything the server must be told on this machine; the rest has defaults."""
     secrets = installation.secrets
     return {
+        "serves": Serves.USERS.value,
         "listen_host": LOOPBACK,
         "listen_port": installation.ports.api,
         "public_url": api_origin(installation),
@@ -53,10 +59,19 @@ def server_values(installation: Installation, foundation: Foundation) -> dict[st
     }
 
 
+def agent_server_values(installation: Installation, foundation: Foundation) -> dict[str, Value]:
+    """The same for the server that agents speak to."""
+    return {
+        **server_values(installation, foundation),
+        "serves": Serves.AGENTS.value,
+        "listen_port": installation.ports.agents,
+    }
+
+
 def agent_values(layout: DataLayout, installation: Installation, options: UpOptions) -> dict[str, Value]:
     """What the agent of this machine is told; capacities only when they were asked for."""
     values: dict[str, Value] = {
-        "server_url": api_origin(installation),
+        "server_url": agents_origin(installation),
         "regions": [region.value for region in LOCAL_REGIONS],
         "key_file": str(layout.agent_key),
         "provider": "local",
@@ -75,10 +90,11 @@ def agent_values(layout: DataLayout, installation: Installation, options: UpOpti
 def write_settings(
     layout: DataLayout, installation: Installation, foundation: Foundation, options: UpOptions
 ) -> None:
-    """Write both files anew; they hold secrets and belong to their owner only."""
+    """Write them anew; they hold secrets and belong to their owner only."""
     # Users that jobs are mapped to reach their images through the agent's directory.
     private_directory(layout.part("agent"), mode=SHARED_WAY if os.geteuid() == 0 else 0o700)
     write_private(layout.server_settings, toml(server_values(installation, foundation)))
+    write_private(layout.agent_server_settings, toml(agent_server_values(installation, foundation)))
     write_private(layout.agent_settings, toml(agent_values(layout, installation, options)))
 
 

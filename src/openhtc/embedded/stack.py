@@ -16,7 +16,15 @@ from openhtc.embedded.own_programs import AgentPart, ServerPart
 from openhtc.embedded.part import Part
 from openhtc.embedded.ports import require_free
 from openhtc.embedded.programs import RUNTIME_PROGRAMS, find_postgres, find_program, find_weed
-from openhtc.embedded.settings_files import agent_values, api_origin, overrides, server_values, write_settings
+from openhtc.embedded.settings_files import (
+    agent_server_values,
+    agent_values,
+    agents_origin,
+    api_origin,
+    overrides,
+    server_values,
+    write_settings,
+)
 from openhtc.embedded.supervisor import Supervisor
 from openhtc.lifecycle.identity import process_identity
 from openhtc.lifecycle.locks import FileLock
@@ -30,25 +38,35 @@ class StackParts:
 
     foundation: Foundation
     server: ServerPart
+    agent_server: ServerPart
     agent: AgentPart
 
     @property
     def all(self) -> tuple[Part, ...]:
-        return (*self.foundation.parts, self.server, self.agent)
+        return (*self.foundation.parts, self.server, self.agent_server, self.agent)
 
 
 def make_parts(layout: DataLayout, installation: Installation, options: UpOptions) -> StackParts:
     """The parts as objects; nothing is started or written."""
     foundation = make_foundation(layout, installation)
     server = ServerPart(
+        "server",
         layout.server_settings,
         installation.ports.api,
         api_origin(installation),
         env=overrides(server_values(installation, foundation)),
         log=layout.log("server"),
     )
+    agent_server = ServerPart(
+        "agent-server",
+        layout.agent_server_settings,
+        installation.ports.agents,
+        agents_origin(installation),
+        env=overrides(agent_server_values(installation, foundation)),
+        log=layout.log("agent-server"),
+    )
     agent = AgentPart(layout, env=overrides(agent_values(layout, installation, options)))
-    return StackParts(foundation, server, agent)
+    return StackParts(foundation, server, agent_server, agent)
 
 
 class Stack:
@@ -89,13 +107,13 @@ class Stack:
             registry=foundation.registry.host,
             env=overrides(server_values(self.installation, foundation)),
         )
-        await self.supervisor.start_together(self.parts.server)
+        await self.supervisor.start_together(self.parts.server, self.parts.agent_server)
         await self.supervisor.start_together(self.parts.agent)
         self.tell(Event(happening=Happening.ALL_READY))
         return credentials
 
     async def start_foundation(self) -> None:
-        """PostgreSQL, S3 and the registry, without the server and the agent."""
+        """PostgreSQL, S3 and the registry, without our own programs."""
         await self.supervisor.start_together(*self.parts.foundation.parts)
 
     async def stop(self) -> None:

@@ -19,7 +19,7 @@ from openhtc.api.app import create_app
 from openhtc.domain.errors import OpenhtcError
 from openhtc.server.parts import assemble
 from openhtc.server.turnstile import Turnstile
-from openhtc.settings.server import ServerSettings
+from openhtc.settings.server import ServerSettings, Serves
 from openhtc.storage.database import Database
 from openhtc.storage.migrations import available, pending
 from openhtc.telemetry.logs import configure
@@ -36,7 +36,10 @@ def run(settings: ServerSettings) -> int:
     configure(settings.log_level, settings.log_json)
     asyncio.run(_check(settings))
     log.info(
-        "server_starting", address=f"{settings.listen_host}:{settings.listen_port}", workers=settings.workers
+        "server_starting",
+        address=f"{settings.listen_host}:{settings.listen_port}",
+        workers=settings.workers,
+        serves=settings.serves,
     )
     server = Server(
         "openhtc",
@@ -83,7 +86,13 @@ async def _check(settings: ServerSettings) -> None:
 def _worker(settings: ServerSettings, parent: int) -> Turnstile:
     configure(settings.log_level, settings.log_json)
     _die_with(parent)
-    return Turnstile(create_app([partial(_lifespan, settings)]))
+    app = create_app(
+        [partial(_lifespan, settings)],
+        for_users=settings.serves is not Serves.AGENTS,
+        for_agents=settings.serves is not Serves.USERS,
+    )
+    # So agents and the keeper, who do not wait at the door, find a connection to the database.
+    return Turnstile(app, at_once=max(1, settings.database_connections * 3 // 4))
 
 
 def _die_with(parent: int) -> None:
@@ -98,8 +107,9 @@ async def _lifespan(settings: ServerSettings, app: Litestar) -> AsyncIterator[No
     database = await Database.connect(settings.database_url, settings.database_connections)
     parts = await assemble(settings, database)
     app.state.services = parts.services
-    parts.signal.start()
-    parts.keeper.start()
+    if settings.serves is not Serves.USERS:
+        parts.signal.start()
+        parts.keeper.start()
     log.info("server_ready")
     try:
         yield

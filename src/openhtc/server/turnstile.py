@@ -7,6 +7,7 @@ away meanwhile is not served any more, and who sends slowly has no place while n
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,8 +24,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
-AT_ONCE = 32
-"""Requests of users that are being served: some more than there are database connections."""
 MAX_WAITING = 4000
 PATIENCE_SECONDS = 60.0
 TOKEN_PATIENCE_SECONDS = 240.0
@@ -39,7 +38,11 @@ _PATIENT = frozenset(
 )
 MAX_PATIENT = 4000
 _HELD_BODY = 64 * 1024
-"""A larger body is not read while its request waits: nobody notices then when its client goes away."""
+"""A larger body is not read before it is served: nobody notices then when its client has gone away."""
+DOUBTED_SECONDS = 1.0
+"""Who has waited for so long may have gone."""
+_SILENT_SECONDS = 0.004
+_LOOK_SECONDS = 1.0
 _LOG_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
@@ -56,7 +59,7 @@ class Turnstile:
         self,
         app: App,
         *,
-        at_once: int = AT_ONCE,
+        at_once: int,
         max_waiting: int = MAX_WAITING,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
@@ -72,10 +75,15 @@ class Turnstile:
         if scope["type"] != "http" or scope["path"].startswith(_PASSING):
             await self._app(scope, receive, send)
             return
+        patient = scope["path"] in _PATIENT
+        if self._is_full(patient=patient):
+            self._tell()
+            await _refuse(send)
+            return
         visit = _Visit(scope, receive, self._places)
         CURRENT.set(visit)
         try:
-            if await self._enter(scope["path"], visit):
+            if await self._let_in(visit, patient=patient):
                 await self._app(scope, visit.receive, send)
                 return
         except _Gone:
@@ -85,19 +93,20 @@ class Turnstile:
         self._tell()
         await _refuse(send)
 
-    async def _enter(self, path: str, visit: "_Visit") -> bool:
-        """Take a place, at once or in turn; False when there is none in time. Raises _Gone."""
-        if path in _PATIENT:
-            if self._patient >= MAX_PATIENT:
-                return False
-            self._patient += 1
-            try:
-                return await _within(TOKEN_PATIENCE_SECONDS, visit)
-            finally:
-                self._patient -= 1
-        if self._places.waiting - self._patient >= self._max_waiting:
-            return False
-        return await _within(self._patience, visit)
+    def _is_full(self, *, patient: bool) -> bool:
+        if patient:
+            return self._patient >= MAX_PATIENT
+        return self._places.waiting - self._patient >= self._max_waiting
+
+    async def _let_in(self, visit: "_Visit", *, patient: bool) -> bool:
+        """In its turn; False when that does not come in time. Raises _Gone."""
+        if not patient:
+            return await visit.enter(self._patience)
+        self._patient += 1
+        try:
+            return await visit.enter(TOKEN_PATIENCE_SECONDS)
+        finally:
+            self._patient -= 1
 
     def _tell(self) -> None:
         """Now and then, not for each."""
@@ -107,81 +116,101 @@ class Turnstile:
             log.warning("overloaded", waiting=self._places.waiting, refused=self._refused)
 
 
-async def _within(seconds: float, visit: "_Visit") -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await visit.enter()
-    except TimeoutError:
-        return visit.inside
-    return True
-
-
 class _Places:
-    """So many, given in turn."""
+    """So many, given in turn. A turn is True when it is there, False when it was waited for too long."""
 
     def __init__(self, free: int) -> None:
         self._free = free
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        """Until when each waits. Those that were given up are among them until it would be their turn."""
+        self._looks: asyncio.TimerHandle | None = None
+        self.waiting = 0
 
-    @property
-    def waiting(self) -> int:
-        return len(self._turns)
-
-    def take(self, *, first: bool = False) -> "asyncio.Future[None]":
-        """Done when the place is there. ``first``: before all who wait."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def take(self, patience_seconds: float) -> "asyncio.Future[bool]":
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
         if self._free > 0:
             self._free -= 1
-            turn.set_result(None)
-        elif first:
-            self._turns.appendleft(turn)
-        else:
-            self._turns.append(turn)
+            turn.set_result(True)
+            return turn
+        self.waiting += 1
+        self._turns.append((loop.time() + patience_seconds, turn))
+        if self._looks is None:
+            self._looks = loop.call_later(min(patience_seconds, _LOOK_SECONDS), self._look)
         return turn
 
-    def give_back(self, turn: "asyncio.Future[None]") -> None:
-        """The place, or the wish for one."""
+    def take_first(self) -> "asyncio.Future[bool]":
+        """Before all who wait, however long it takes."""
+        turn = self.take(math.inf)
         if not turn.done():
-            self._turns.remove(turn)
+            self._turns.rotate(1)
+        return turn
+
+    def give_back(self, turn: "asyncio.Future[bool]") -> None:
+        """The place, or the wish for one."""
+        if not turn.done() or turn.cancelled():
             turn.cancel()
-        elif self._turns:
-            self._turns.popleft().set_result(None)
-        else:
-            self._free += 1
+            self.waiting -= 1
+        elif turn.result():
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._turns:
+            if not (turn := self._turns.popleft()[1]).done():
+                self.waiting -= 1
+                turn.set_result(True)
+                return
+        self._free += 1
+
+    def _look(self) -> None:
+        """End the patience of those whose time has come: one timer for all of them."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for until, turn in self._turns:
+            if until <= now and not turn.done():
+                self.waiting -= 1
+                turn.set_result(False)
+        self._turns = deque(entry for entry in self._turns if not entry[1].done())
+        self._looks = loop.call_later(_LOOK_SECONDS, self._look) if self._turns else None
 
 
 class _Visit:
-    """One request. While it waits, a short body is taken in, to hear of it when its client goes."""
+    """One request. What came of a short body is looked at before it is served: its client may have gone meanwhile."""
 
     def __init__(self, scope: dict[str, Any], receive: Receive, places: _Places) -> None:
+        self._scope = scope
         self._receive = receive
         self._places = places
-        self._turn: asyncio.Future[None] | None = None
+        self._turn: asyncio.Future[bool] | None = None
         self._early: deque[Message] = deque()
         self._next: asyncio.Future[Message] | None = None
-        self._listens = _body_length(scope) <= _HELD_BODY
-        self._held = 0
 
-    @property
-    def inside(self) -> bool:
-        return self._turn is not None and self._turn.done()
+    async def enter(self, patience_seconds: float) -> bool:
+        """False when the turn does not come in time. Raises _Gone when the client has left before it."""
+        turn = self._turn = self._places.take(patience_seconds)
+        if turn.done():
+            return True
+        began = time.monotonic()
+        let_in = await turn
+        if let_in and time.monotonic() - began >= DOUBTED_SECONDS and await self._is_gone():
+            raise _Gone
+        return let_in
 
-    async def enter(self) -> None:
-        """Raises _Gone when the client leaves before its turn."""
-        turn = self._turn = self._places.take()
-        while self._listens and not turn.done():
+    async def _is_gone(self) -> bool:
+        """News of a client come from another thread, so they need a moment: one that is still there says nothing."""
+        held, most = 0, _HELD_BODY if _body_length(self._scope) <= _HELD_BODY else -1
+        while held <= most:
             coming = self._coming()
-            either: list[asyncio.Future[Any]] = [turn, coming]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                message = self._taken()
-                if message["type"] == "http.disconnect" and not turn.done():
-                    raise _Gone
-                self._early.append(message)
-                self._held += len(message.get("body", b""))
-                self._listens = self._held <= _HELD_BODY
-        if not turn.done():
-            await asyncio.wait({turn})  # which, other than awaiting it, leaves it alone when we are cancelled
+            await asyncio.wait({coming}, timeout=_SILENT_SECONDS)
+            await asyncio.sleep(0)
+            if not coming.done():
+                return False
+            message = self._taken()
+            if message["type"] == "http.disconnect":
+                return True
+            self._early.append(message)
+            held += len(message.get("body", b""))
+        return False
 
     def leave(self) -> None:
         if self._turn is not None:
@@ -189,9 +218,8 @@ class _Visit:
             self._turn = None
 
     async def come_back(self) -> None:
-        self._turn = self._places.take(first=True)
-        if not self._turn.done():
-            await asyncio.wait({self._turn})
+        self._turn = self._places.take_first()
+        await self._turn
 
     async def receive(self) -> Message:
         """For the application. What has not come yet is waited for outside, so that the slow keep nobody out."""
@@ -227,7 +255,7 @@ def _body_length(scope: dict[str, Any]) -> int:
     return 0
 
 
-async def _refuse(send: Send) -> None:
+def _refusal() -> tuple[Message, Message]:
     text, code = f"the service is overloaded: try again in {RETRY_AFTER_SECONDS} s", "OVERLOADED"
     body = msgspec.json.encode({"error": code, "errorType": code, "errorDescription": text, "message": text})
     headers = [
@@ -235,5 +263,16 @@ async def _refuse(send: Send) -> None:
         (b"content-length", str(len(body)).encode()),
         (b"retry-after", str(RETRY_AFTER_SECONDS).encode()),
     ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return (
+        {"type": "http.response.start", "status": 503, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )
+
+
+_REFUSAL = _refusal()
+"""Made once: there are many when there are any."""
+
+
+async def _refuse(send: Send) -> None:
+    for message in _REFUSAL:
+        await send(message)

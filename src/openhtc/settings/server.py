@@ -1,10 +1,19 @@
 """What a server is told at its start; the same keys on one machine and in production."""
 
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from openhtc.domain.regions import Region
+
+
+class Serves(StrEnum):
+    """Whom a server answers. One for agents alone keeps what jobs need from waiting for users' requests."""
+
+    ALL = "all"
+    USERS = "users"
+    AGENTS = "agents"
 
 
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +34,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     listen_host: str = "127.0.0.1"
     listen_port: int = 8080
+    serves: Serves = Serves.ALL
+    """``users`` and ``agents`` need each other; the periodic duties are with those that serve agents."""
     workers: int = 1
     """Worker processes; each holds its own database pool."""
     public_url: str

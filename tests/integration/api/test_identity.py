@@ -104,7 +104,7 @@ def test_each_kind_of_token_only_where_it_belongs(
     refused(anonymous.get("/auth/token", headers={"Authorization": f"Token {agent_key}"}), 401)
     for scheme in ("Bearer", "Token"):
         headers = {"Authorization": f"{scheme} {alice_api.bearer}"}
-        answer = anonymous.post(f"{stack.root_url}/agent/v1/lease", json={}, headers=headers)
+        answer = anonymous.post(f"{stack.agents_url}/agent/v1/lease", json={}, headers=headers)
         assert answer.status_code in (400, 401), answer.text
 
 

@@ -135,7 +135,7 @@ def test_a_revoked_join_token(stack: Stack) -> None:
     """The sessions of its agents end, whatever they ask next; nobody opens another one with it."""
     stack.admin("regions", "set", "AWS_SA_EAST_1")
     made = stack.admin("join-tokens", "create", "--region", "AWS_SA_EAST_1", "--label", "a node")
-    with httpx.Client(base_url=f"{stack.root_url}/agent/v1", trust_env=False) as agent:
+    with httpx.Client(base_url=f"{stack.agents_url}/agent/v1", trust_env=False) as agent:
         key = {"Authorization": f"Token {made['key']}"}
         elsewhere = {**HELLO, "regions": ["GCP_US_CENTRAL_1"]}
         assert agent.post("/session", json=elsewhere, headers=key).status_code == 403

@@ -41,9 +41,11 @@ def test_a_rate_is_measured_and_verified(stack: Stack, tmp_path: Path, style: st
     assert len(rates["all"]) == 2
     assert 0 < rates["min"] <= rates["median"] <= rates["max"]
     # No more processor time passes than there is: a part that is left out or counted twice shows.
-    used = sum(found["cpu_us_per_job_all"][part][0] for part in ("server", "postgres", "load"))
+    used = sum(
+        found["cpu_us_per_job_all"][part][0] for part in ("server", "agent-server", "postgres", "load")
+    )
     assert 0 < used * rates["all"][0] / 1e6 <= 1.2 * (os.cpu_count() or 1)
-    assert found["cpu_us_per_job"]["server"] > 0
+    assert found["cpu_us_per_job"]["agent-server"] > 0
 
 
 def test_reads_are_measured_beside_a_steady_load(stack: Stack, tmp_path: Path) -> None:

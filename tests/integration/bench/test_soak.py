@@ -117,7 +117,9 @@ def test_a_short_soak_is_sampled_checked_and_plotted(stack: Stack, tmp_path: Pat
     assert (figures["jobs"], figures["ended_by_themselves"], figures["problems"]) == (1500, 1500, [])
     samples = [json.loads(line) for line in (tmp_path / "samples").read_text().splitlines()]
     assert samples[-1]["ended"] == 1500
-    assert all(samples[-1]["memory_mib"][part] > 0 for part in ("postgres", "s3", "server", "agent"))
+    assert all(
+        samples[-1]["memory_mib"][part] > 0 for part in ("postgres", "s3", "server", "agent-server", "agent")
+    )
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

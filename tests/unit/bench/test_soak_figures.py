@@ -11,7 +11,7 @@ from bench.soak.workload import KINDS, Kind, kind_of, line_of, lines_of
 
 from openhtc.domain.enums import JobStatus
 
-PARTS = ("postgres", "s3", "registry", "server", "agent")
+PARTS = ("postgres", "s3", "registry", "server", "agent-server", "agent")
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -61,7 +61,10 @@ def course(tenth: float, last_fifth: float, memory: float = 100.0, growth: float
         (course(2, 4), []),
         (course(20, 20, memory=151), ["the agent took 151 MiB"]),
         (course(20, 20, growth=40), []),
-        (course(20, 20, memory=50, growth=70), ["the memory of the server", "the memory of the agent"]),
+        (
+            course(20, 20, memory=50, growth=70),
+            ["the memory of the server", "the memory of the agent-server", "the memory of the agent grew"],
+        ),
     ],
     ids=["steady", "faster", "a little slower", "decaying", "too short to say", "large", "a bit", "growing"],
 )
