@@ -47,7 +47,7 @@ app.add_typer(agent.app, name="agent")
 @functools.cache
 def _mount_server_commands() -> None:
     """Add, once, what needs the server's packages; an agent's node is installed without them."""
-    for name in ("admin", "openapi", "verify", "chaos", "demo"):
+    for name in ("admin", "openapi", "verify", "chaos", "backup", "restore"):
         try:
             module = importlib.import_module(f"openhtc.cli.{name}")
         except ModuleNotFoundError as error:

@@ -85,7 +85,7 @@ class PostgresPart(Part):
         sync_directory(self.directory)
 
     def command(self) -> Command:
-        return self._command("postgres", "-D", f"{self._visible}/data")
+        return self._command("postgres", "-D", f"{self.visible}/data")
 
     async def check(self) -> str | None:
         program = find_postgres() / "pg_isready"
@@ -99,7 +99,8 @@ class PostgresPart(Part):
         )
 
     @property
-    def _visible(self) -> Path:
+    def visible(self) -> Path:
+        """Where PostgreSQL itself sees ``directory``."""
         if os.geteuid() != 0:
             return self.directory
         return VISIBLE_AT if VISIBLE_AT.is_dir() else open_place(find_postgres())
@@ -112,11 +113,11 @@ class PostgresPart(Part):
             return Command((*setpriv, "--", binary, *arguments), child_environment(), Path("/"))
         _require_system_user()
         setpriv += [f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
-        args = (*shown_at(self.directory, self._visible), *setpriv, "--", binary, *arguments)
+        args = (*shown_at(self.directory, self.visible), *setpriv, "--", binary, *arguments)
         return Command(args, child_environment(HOME="/"), Path("/"))
 
     def _initialise(self, target: Path) -> None:
-        visible = f"{self._visible}/{target.name}"
+        visible = f"{self.visible}/{target.name}"
         password_file = self.directory / "superuser-password"
         write_private(password_file, self._superuser_password.encode())
         self._give(password_file)
@@ -124,7 +125,7 @@ class PostgresPart(Part):
             self._run(
                 *("initdb", "-D", visible, "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"),
                 *("--auth-local=reject", "--auth-host=scram-sha-256", "--data-checksums"),
-                f"--pwfile={self._visible}/{password_file.name}",
+                f"--pwfile={self.visible}/{password_file.name}",
             )
         finally:
             password_file.unlink()

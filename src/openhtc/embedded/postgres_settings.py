@@ -35,6 +35,8 @@ def _settings(port: int, memory_mib: int) -> dict[str, str]:
         "full_page_writes": "on",
         "wal_compression": "on",
         "max_wal_size": "2GB",
+        # What a backup that was interrupted may leave behind at most.
+        "max_slot_wal_keep_size": "4GB",
         # Job rows change a few times within seconds: clean up early, in small portions and without long naps.
         "autovacuum_naptime": "3s",
         "autovacuum_vacuum_scale_factor": "0.05",

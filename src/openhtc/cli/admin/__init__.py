@@ -17,7 +17,13 @@ from openhtc.cli.admin import (
 app = typer.Typer(
     no_args_is_help=True, help="Workspaces, users, keys, limits, regions; the database's schema."
 )
-for command in (installation.migrate, installation.bootstrap, installation.rotate_signing_key, audit.audit):
+for command in (
+    installation.migrate,
+    installation.bootstrap,
+    installation.restored,
+    installation.rotate_signing_key,
+    audit.audit,
+):
     app.command()(command)
 for name, group in (
     ("organizations", organizations.app),

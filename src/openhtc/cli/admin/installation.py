@@ -51,6 +51,22 @@ def bootstrap(
     typer.echo(msgspec.json.encode(run(settings, data, work)).decode())
 
 
+def restored(settings: SettingsOption = None, data: DataOption = None) -> None:
+    """After the database was set back to an earlier moment, and before any server starts: once.
+
+    No lease, agent or batch gets a number again that was given after that moment, and agents of that time have to
+    open new sessions. `openhtc restore` does it by itself.
+    """
+
+    async def work(database: "Database", _: "ServerSettings") -> None:
+        from openhtc.services.clock import utc_now
+        from openhtc.services.restoring import make_usable
+
+        await make_usable(database, utc_now)
+
+    run(settings, data, work)
+
+
 def rotate_signing_key(settings: SettingsOption = None, data: DataOption = None) -> None:
     """Sign bearer tokens with a new key, from a minute after; tokens signed before stay valid until they expire."""
 
