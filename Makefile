@@ -48,7 +48,7 @@ soak: setup
 big-log: setup
 	$(PYTHON) -m bench.soak big-log $(BIG_LOG_ARGS)
 
-faults: setup
+faults: setup-dev
 	$(PYTHON) -m faults $(FAULTS_ARGS)
 
 fresh:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from faults.clock import Clock
 from faults.place import LEASE_SECONDS, Place, command, reachable, up
 from faults.program import Program
 from faults.proxy import Proxy, Trouble
@@ -36,6 +37,7 @@ def all_faults(place: Place) -> list[Fault]:
         *_of_proxy("server and database", place.to_database, repeats=False),
         Fault("disk of an agent full", lambda random, wait: _fill(place.agent_disk, random, wait)),
         Fault("disk of everything full", lambda random, wait: _fill(place.layout.root, random, wait)),
+        *(Fault(f"clock of {name} jumps", _jumper(clock), 2) for name, clock in place.clocks.items()),
         Fault("upgrade the second server", lambda random, wait: _replace(place.server)),
         Fault("end an agent", lambda random, wait: _replace(random.choice(place.agents))),
         Fault("drain an agent", lambda random, wait: _replace(random.choice(place.agents), DRAIN)),
@@ -106,6 +108,20 @@ def _troubled(proxy: Proxy, trouble: Trouble, seconds: float, wait: Wait, *, cut
     finally:
         proxy.trouble = Trouble()
     return f"for {seconds:.1f} s"
+
+
+def _jumper(clock: Clock) -> Callable[[Random, Wait], str]:
+    def jump(random: Random, wait: Wait) -> str:
+        """Further than a lease lasts, in either direction, and back."""
+        seconds = random.choice((-1, 1)) * random.uniform(2, 15) * LEASE_SECONDS
+        try:
+            clock.set(seconds)
+            wait(random.uniform(2.0, 6.0))
+        finally:
+            clock.set(0)
+        return f"by {seconds:+.0f} s"
+
+    return jump
 
 
 def _pause(program: Program, random: Random, wait: Wait) -> str:

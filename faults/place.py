@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 from bench.soak.place import CannotBuild, compiled
 
+from faults.clock import LIBRARIES, Clock
 from faults.ledger import Ledger
 from faults.program import Program
 from faults.proxy import Proxy
@@ -54,6 +55,8 @@ class Place:
     """Between the second server and PostgreSQL."""
     ports: dict[str, int]
     database_url: str
+    clocks: dict[str, Clock]
+    """Of the second server and of one agent."""
     project_id: str
     limited_id: str
     """A project that may use LIMIT_VCPUS at a time."""
@@ -95,6 +98,8 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
     """Everything is removed afterwards, also after a failure. Raises NotPossible."""
     if os.geteuid() != 0:
         raise NotPossible("this needs root: it mounts small disks")
+    if not LIBRARIES:
+        raise NotPossible("clocks cannot be moved: install the Debian package libfaketime")
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     folder.chmod(0o711)
     with ExitStack() as stack:
@@ -115,17 +120,19 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
         stack.callback(to_database.close)
         to_server = Proxy(ports["to server"], ports["server"])
         stack.callback(to_server.close)
+        clocks = {name: Clock(folder / f"{name}.clock") for name in ("second server", "agent 2")}
         server = Program(
             "second server",
             _second_server(folder, settings, ports),
             folder / "server.log",
-            {"OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS)},
+            {"OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS), **clocks["second server"].env},
         )
         stack.callback(server.close)
         agents = []
         for number in (1, 2):
             words = _agent(layout, folder, number, ports, ledger)
-            agents.append(Program(f"agent {number}", words, folder / f"agent-{number}.log", {}))
+            env = clocks["agent 2"].env if number == 2 else {}
+            agents.append(Program(f"agent {number}", words, folder / f"agent-{number}.log", env))
             stack.callback(agents[-1].close)
         client = HtcClient.from_credentials(layout.credentials)
         stack.callback(client.close)
@@ -143,6 +150,7 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
             to_database,
             ports,
             str(settings["database_url"]),
+            clocks,
             projects[0],
             projects[1],
         )

@@ -12,15 +12,15 @@ _PORTS = {"http": 80, "https": 443}
 _LOOPBACK = "127.0.0.1"
 
 
-def forwards(settings: AgentSettings, object_store: str) -> list[Forward]:
-    """Those of the settings; by default the server and the object store (a URL) where they are on this machine.
+def forwards(settings: AgentSettings, *services: str) -> list[Forward]:
+    """Those of the settings; by default the services (URLs of the API and the object store) that are on this machine.
 
     Inside a job they have the address that they have here.
     """
     if settings.forward is not None:
         found = [_split(endpoint) for endpoint in settings.forward]
     else:
-        found = [pair for url in (settings.server_url, object_store) if (pair := local_endpoint(url))]
+        found = [pair for url in services if (pair := local_endpoint(url))]
     return [Forward(host, port, host, port) for host, port in dict.fromkeys(found)]
 
 

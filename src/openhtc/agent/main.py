@@ -126,8 +126,9 @@ def _run_alone(node: _Node, stop: Stop) -> int:
         memory = settings.data_dir / "session"
         session = Session(wire, _hello(node, sandbox.missing), settings.agent_key(), memory)
         if _opened(session, stop):
-            # The session's answer names the object store; slots read this list when they open their network.
-            reachable += forwards(settings, session.current.logs.endpoint)
+            # The session's answer names both; slots read this list when they open their network.
+            opened = session.current
+            reachable += forwards(settings, opened.api_url or settings.server_url, opened.logs.endpoint)
             _work(node, session, sandbox, outbox, stop)
     finally:
         sandbox.close()

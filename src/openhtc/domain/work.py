@@ -67,6 +67,8 @@ class AgentSession(msgspec.Struct, frozen=True):
     lease_seconds: int
     """The agent's leases expire when nothing was heard from it for so long."""
     logs: ObjectStoreAccess
+    api_url: str = ""
+    """Where jobs reach the API; empty from a server that does not say, which is then the API's itself."""
 
 
 class ImageSource(msgspec.Struct, frozen=True):

@@ -166,6 +166,7 @@ class Leasing:
                 session_token=keys.session_token,
                 expires_at=micros(keys.expires_at),
             ),
+            api_url=self._orders.api_url,
         )
 
 

@@ -61,6 +61,11 @@ class WorkOrders:
         self._keys = keys
         self._addresses = addresses
 
+    @property
+    def api_url(self) -> str:
+        """As jobs are told."""
+        return self._addresses.api_url
+
     async def answer(self, granted: list[Granted], now: datetime) -> LeaseAnswer:
         """The work behind leases that were just granted."""
         if not granted:
