@@ -3,16 +3,23 @@
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openhtc.backup.layout import BackupLayout
+from openhtc.backup.layout import BackupLayout, RunLayout
+from openhtc.embedded.s3 import BUCKET
+from openhtc.objects.connection import blocking_client
 
 from ..stack import IMAGE, Api, Stack, Task, bearer_of, build_busybox, shell, wait_until
+
+ODD_KEY = "projects/odd\n key/two words?.txt"
+"""As users may choose one."""
 
 pytestmark = [pytest.mark.last, pytest.mark.timeout(300)]
 
@@ -35,13 +42,20 @@ def following(stack: Stack, directory: Path) -> Iterator[BackupLayout]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         backup = BackupLayout(directory)
         try:
-            wait_until(backup.reach_file.exists, bool, 60)
+            wait_until(lambda: reach(backup), bool, 60)
             yield backup
         finally:
             process.terminate()
             said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
-    assert "can be restored" in said
+    assert "can be restored" in said, said
+
+
+def reach(backup: BackupLayout) -> datetime | None:
+    """Until when it is complete."""
+    runs = backup.runs.iterdir() if backup.runs.exists() else ()
+    found = [stretch.until for run in runs if (stretch := RunLayout(run).stretch()) is not None]
+    return max(found, default=None)
 
 
 def refused(*words: str) -> str:
@@ -52,13 +66,28 @@ def refused(*words: str) -> str:
     return done.stderr
 
 
+def bucket(stack: Stack) -> Any:
+    settings = tomllib.loads((stack.data / "server.toml").read_text())
+    words = [settings[name] for name in ("s3_endpoint", "s3_region", "s3_access_key", "s3_secret_key")]
+    return blocking_client(*words)
+
+
+def put(stack: Stack, key: str, data: bytes) -> None:
+    bucket(stack).put_object(Bucket=BUCKET, Key=key, Body=data)
+
+
+def get(stack: Stack, key: str) -> bytes:
+    found: bytes = bucket(stack).get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return found
+
+
 def api_of(stack: Stack) -> Api:
     return Api(stack, bearer_of(stack, stack.credentials["api_key"]))
 
 
 def complete_until_now(backup: BackupLayout) -> datetime:
     now = datetime.now(UTC)
-    wait_until(lambda: backup.reach().until, lambda until: until > now, 30)
+    wait_until(lambda: reach(backup), lambda until: until is not None and until > now, 30)
     return now
 
 
@@ -77,13 +106,14 @@ def test_any_moment_of_a_backup_can_be_restored(tmp_path: Path) -> None:
             moment = complete_until_now(backup)
             time.sleep(0.5)
             task.cancel()
+            put(stack, ODD_KEY, b"kept")
             later = task.submit_one(shell("echo later"))
             task.wait_for(later, "SUCCEEDED")
             complete_until_now(backup)
     asked = ("restore", str(backup.root), "--data", str(tmp_path / "nothing"))
-    assert "is before the first moment" in refused(*asked, "--at", "2020-01-01T00:00:00Z")
+    assert "cannot be restored: the backup has 20" in refused(*asked, "--at", "2020-01-01T00:00:00Z")
     far = datetime.now(UTC) + timedelta(hours=1)
-    assert "is after the last moment" in refused(*asked, "--at", far.isoformat())
+    assert "cannot be restored" in refused(*asked, "--at", far.isoformat())
     assert "has no time zone" in refused(*asked, "--at", "2020-01-01T00:00:00")
     assert not (tmp_path / "nothing").exists()
 
@@ -99,6 +129,7 @@ def test_any_moment_of_a_backup_can_be_restored(tmp_path: Path) -> None:
     with as_of(None, backup, stack.port) as restored, api_of(restored) as api:
         last = Task(api, task.project_id, task.task_id)
         assert last.log(later) == ["later"]
+        assert get(restored, ODD_KEY) == b"kept"
         assert last.counts() == {**last.counts(), "SUCCEEDED": 3, "FAILED": 1, "RUNNING": 0}
 
 

@@ -1,5 +1,6 @@
 """Where everything of one backup lies below its directory."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,22 +11,53 @@ from openhtc.domain.errors import InvalidRequest, SettingsError
 from openhtc.embedded.layout import DataLayout
 from openhtc.embedded.private_files import private_directory, write_private
 
-_NAME = "%Y%m%dT%H%M%SZ"
+_RUN = "run.json"
 
 
-class Base(msgspec.Struct, frozen=True):
-    """A copy of the database's files, from which every later moment can be reached."""
+class Stretch(msgspec.Struct, frozen=True):
+    """The moments that one run of `openhtc backup` can restore, both ends included."""
 
-    name: str
-    began_at: datetime
     usable_from: datetime
-    """No earlier moment can be restored from it."""
-
-
-class Reach(msgspec.Struct, frozen=True):
-    """Until when the backup is complete: the database's log, and every object and image that it speaks of."""
-
     until: datetime
+
+    def __str__(self) -> str:
+        return f"{_text(self.usable_from)} to {_text(self.until)}"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Which database this is a backup of, by the number that PostgreSQL gave it when it was made."""
+
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """One run: a copy of the database's files, and its log from then on."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "wal"
+
+    @property
+    def installation(self) -> Path:
+        """What an installation decided once: its secrets, keys and credentials."""
+        return self.root / "installation"
+
+    def stretch(self) -> Stretch | None:
+        """None while it can restore nothing."""
+        try:
+            return msgspec.json.decode((self.root / _RUN).read_bytes(), type=Stretch)
+        except FileNotFoundError:
+            return None
+
+    def note(self, stretch: Stretch) -> None:
+        write_private(self.root / _RUN, msgspec.json.encode(stretch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +65,8 @@ class BackupLayout:
     root: Path
 
     @property
-    def bases(self) -> Path:
-        return self.root / "bases"
-
-    @property
-    def wal(self) -> Path:
-        """The database's log, as it is written."""
-        return self.root / "wal"
+    def runs(self) -> Path:
+        return self.root / "runs"
 
     @property
     def objects(self) -> Path:
@@ -50,60 +77,63 @@ class BackupLayout:
         return self.root / "images"
 
     @property
-    def installation(self) -> Path:
-        """What an installation decided once: its secrets, keys and credentials."""
-        return self.root / "installation"
+    def lock(self) -> Path:
+        return self.root / "lock"
 
     @property
-    def reach_file(self) -> Path:
-        return self.root / "reach.json"
+    def source(self) -> Path:
+        return self.root / "source.json"
 
     def create(self) -> None:
-        """Raises SettingsError when the directory holds something else."""
+        """Raises SettingsError when the directory holds something else, which is left as it is."""
         try:
-            private_directory(self.root)
-            strangers = {entry.name for entry in self.root.iterdir()} - _KNOWN
-            if strangers:
-                raise SettingsError(f"{self.root} holds {min(strangers)}: name an empty or a new directory")
-            for folder in (self.bases, self.wal, self.objects, self.images, self.installation):
+            if self.root.exists() and not self.source.exists() and any(self.root.iterdir()):
+                raise SettingsError(f"{self.root} holds no backup: name an empty or a new directory")
+            for folder in (self.root, self.runs, self.objects, self.images):
                 private_directory(folder)
         except OSError as error:
             raise SettingsError(f"cannot use {self.root} for a backup: {error.strerror}") from error
 
-    def list_bases(self) -> list[Base]:
-        """Complete ones, the oldest first."""
-        found = [msgspec.json.decode(file.read_bytes(), type=Base) for file in self.bases.glob("*/base.json")]
-        return sorted(found, key=lambda base: base.usable_from)
+    def claim(self, system: str) -> None:
+        """From now on for this database. Raises SettingsError when it is for another one."""
+        if not self.source.exists():
+            write_private(self.source, msgspec.json.encode(Source(system)))
+        if msgspec.json.decode(self.source.read_bytes(), type=Source).system != system:
+            raise SettingsError(f"{self.root} is the backup of another installation: name another directory")
 
-    def base_for(self, at: datetime | None) -> Base:
-        """The newest from which the moment can be reached. Raises InvalidRequest when there is none."""
-        bases = self.list_bases()
-        if not bases:
+    def drop_unfinished(self) -> None:
+        """Runs that were stopped before they could restore anything. The lock must be held."""
+        for run in map(RunLayout, self.runs.iterdir()):
+            if run.stretch() is None:
+                shutil.rmtree(run.root)
+
+    def new_run(self, name: str) -> RunLayout:
+        run = RunLayout(self.runs / name)
+        for folder in (run.root, run.log, run.installation):
+            private_directory(folder)
+        return run
+
+    def run_for(self, at: datetime | None) -> tuple[RunLayout, datetime]:
+        """The newest run that can restore the moment, by default the last one of all, and the moment.
+
+        Raises InvalidRequest.
+        """
+        found = [(run, run.stretch()) for run in map(RunLayout, self.runs.glob("*"))]
+        stretches = sorted(
+            ((stretch, run) for run, stretch in found if stretch is not None), key=lambda each: each[0].until
+        )
+        if not stretches:
             raise InvalidRequest(f"{self.root} holds no complete backup")
-        usable = [base for base in bases if at is None or base.usable_from <= at]
-        if not usable:
-            first = bases[0].usable_from
-            raise InvalidRequest(f"at: {_text(at)} is before the first moment of the backup, {_text(first)}")
-        if at is not None and at > (until := self.reach().until):
-            raise InvalidRequest(f"at: {_text(at)} is after the last moment of the backup, {_text(until)}")
-        return usable[-1]
-
-    def reach(self) -> Reach:
-        return msgspec.json.decode(self.reach_file.read_bytes(), type=Reach)
-
-    def note_reach(self, until: datetime) -> None:
-        write_private(self.reach_file, msgspec.json.encode(Reach(until)))
+        wanted = at or stretches[-1][0].until
+        for stretch, run in reversed(stretches):
+            if stretch.usable_from <= wanted <= stretch.until:
+                return run, wanted
+        known = ", ".join(str(stretch) for stretch, _ in stretches)
+        raise InvalidRequest(f"at: {_text(wanted)} cannot be restored: the backup has {known}")
 
 
-_KNOWN = {"bases", "wal", "objects", "images", "installation", "reach.json", "lost+found"}
-
-
-def base_name(moment: datetime) -> str:
-    return moment.strftime(_NAME)
-
-
-def _text(moment: datetime | None) -> str:
-    return "" if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def kept_files(layout: DataLayout) -> dict[str, Path]:

@@ -5,16 +5,15 @@ Nothing is ever removed from it: the database of an earlier moment speaks of obj
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import obstore
-from obstore.store import S3Store
 
 from openhtc.domain.errors import NotFound
 from openhtc.embedded.private_files import private_directory
-from openhtc.objects.errors import translated
+from openhtc.objects.copies import Found, WholeBucket
 
 _AT_ONCE = 8
 
@@ -26,64 +25,64 @@ class StoredCopy(msgspec.Struct, frozen=True):
     size: int
     tag: str
     file: str
+    content_type: str
+    metadata: dict[str, str]
 
 
 class ObjectCopies:
-    """Of one bucket, in one directory."""
+    """Of one bucket, in one directory; used by one process at a time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = private_directory(directory)
         self._list = directory / "list.jsonl"
-        self._known = {copy.key: copy for copy in self._read()}
+        _cut_after_last_line(self._list)
+        self._known = {copy.key: copy for copy in self._read() if self._is_there(copy)}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def _read(self) -> Iterator[StoredCopy]:
-        """The last line of a key counts; a line that a crash has cut counts for nothing."""
-        if not self._list.exists():
-            return
+        """The last line of a key counts."""
         decoder = msgspec.json.Decoder(StoredCopy)
         with self._list.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    yield decoder.decode(line)
+            yield from map(decoder.decode, lines)
 
-    async def fetch(self, store: S3Store) -> int:
+    def _is_there(self, copy: StoredCopy) -> bool:
+        try:
+            return (self._directory / copy.file).stat().st_size == copy.size
+        except FileNotFoundError:
+            return False
+
+    async def fetch(self, bucket: WholeBucket) -> int:
         """Copy what is new or has changed; how many objects that were."""
         fetched = 0
-        async for page in obstore.list(store, chunk_size=1000):
-            new = [
-                found for found in page if self._is_new(found["path"], found["size"], found["e_tag"] or "")
-            ]
+        async for page in bucket.pages():
+            new = [found for found in page if self._is_new(found)]
             for begin in range(0, len(new), _AT_ONCE):
-                some = new[begin : begin + _AT_ONCE]
                 copies = await asyncio.gather(
-                    *(self._fetch(store, found["path"], found["e_tag"] or "") for found in some)
+                    *(self._fetch(bucket, found) for found in new[begin : begin + _AT_ONCE])
                 )
                 fetched += self._note([copy for copy in copies if copy is not None])
         return fetched
 
-    def _is_new(self, key: str, size: int, tag: str) -> bool:
-        known = self._known.get(key)
-        return known is None or (known.size, known.tag) != (size, tag)
+    def _is_new(self, found: Found) -> bool:
+        known = self._known.get(found.key)
+        return known is None or (known.size, known.tag) != (found.size, found.tag)
 
-    async def _fetch(self, store: S3Store, key: str, tag: str) -> StoredCopy | None:
-        """None when the object is gone meanwhile. A changed one gets another file, so the list is never wrong."""
-        name = hashlib.sha256(f"{key}\n{tag}".encode()).hexdigest()
+    async def _fetch(self, bucket: WholeBucket, found: Found) -> StoredCopy | None:
+        """None when the object is gone meanwhile. Each version has a file of its own, so the list is never wrong."""
+        name = hashlib.sha256(f"{found.key}\n{found.tag}".encode()).hexdigest()
         file = private_directory(self._directory / name[:2]) / name
         unfinished = file.with_suffix(".new")
-        size = 0
         try:
-            with translated(f"reading {key}"):
-                found = await obstore.get_async(store, key)
-                with unfinished.open("wb") as target:
-                    async for piece in found.stream():
-                        size += target.write(piece)
+            got = await bucket.fetch(found.key, unfinished)
         except NotFound:
             return None
         unfinished.replace(file)
-        return StoredCopy(key, size, tag, f"{name[:2]}/{name}")
+        size = file.stat().st_size
+        return StoredCopy(
+            found.key, size, got.tag, f"{name[:2]}/{name}", got.content_type, dict(got.metadata)
+        )
 
     def _note(self, copies: list[StoredCopy]) -> int:
         with self._list.open("ab") as lines:
@@ -91,14 +90,33 @@ class ObjectCopies:
         self._known.update((copy.key, copy) for copy in copies)
         return len(copies)
 
-    async def put_back(self, store: S3Store) -> int:
+    async def put_back(self, bucket: WholeBucket) -> int:
         """Write every object; how many there are."""
         copies = list(self._known.values())
+        if copies:
+            await bucket.ensure()
         for begin in range(0, len(copies), _AT_ONCE):
             some = copies[begin : begin + _AT_ONCE]
-            await asyncio.gather(*(self._put(store, copy) for copy in some))
+            await asyncio.gather(
+                *(
+                    bucket.put(copy.key, self._directory / copy.file, copy.content_type, copy.metadata)
+                    for copy in some
+                )
+            )
         return len(copies)
 
-    async def _put(self, store: S3Store, copy: StoredCopy) -> None:
-        with translated(f"writing {copy.key}"):
-            await obstore.put_async(store, copy.key, self._directory / copy.file)
+
+def _cut_after_last_line(path: Path) -> None:
+    """A crash or a full disk may have left half a line at the end."""
+    with path.open("a+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end > 0:
+            begin = max(0, end - (1 << 16))
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                end = begin + found + 1
+                break
+            end = begin
+        if end < size:
+            file.truncate(end)

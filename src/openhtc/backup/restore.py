@@ -4,14 +4,15 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from openhtc.backup.backup import BUCKETS, copy_new, store_of
+from openhtc.backup.backup import BUCKETS, bucket_of, copy_new
 from openhtc.backup.database import Tools
-from openhtc.backup.layout import BackupLayout, Base, kept_files
+from openhtc.backup.layout import BackupLayout, RunLayout, kept_files
 from openhtc.backup.objects import ObjectCopies
 from openhtc.domain.errors import SettingsError
 from openhtc.embedded import ports
@@ -42,27 +43,30 @@ async def restore(
     """Write the new installation below ``root``, which is missing or empty, and leave it stopped.
 
     ``at`` None is the backup's last moment. Raises InvalidRequest for a moment that it does not reach.
-    Whatever goes wrong leaves nothing in ``root``.
+    It gets its name when it is complete: whatever goes wrong, ``root`` is as it was.
     """
-    base = backup.base_for(at)
+    run, moment = backup.run_for(at)
     _require_empty(root)
+    unfinished = root.with_name(f"{root.name}.restoring")
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        await _restore(backup, base, root, at, api_port, say)
-    except BaseException:
-        shutil.rmtree(root, ignore_errors=True)
-        raise
+        await _restore(backup, run, unfinished, moment, api_port, say)
+        unfinished.replace(root)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _require_empty(root: Path) -> None:
     if root.exists() and any(root.iterdir()):
         raise SettingsError(f"{root} is not empty: name an empty or a new directory")
+    root.parent.mkdir(parents=True, exist_ok=True)
 
 
 async def _restore(
-    backup: BackupLayout, base: Base, root: Path, at: datetime | None, api_port: int | None, say: Say
+    backup: BackupLayout, run: RunLayout, root: Path, at: datetime, api_port: int | None, say: Say
 ) -> None:
     layout = open_layout(root)
-    _put_files(backup, layout)
+    _put_files(run, layout)
     _give_ports(layout, api_port)
     say("copying images")
     private_directory(layout.part("registry"))
@@ -70,15 +74,15 @@ async def _restore(
     stack = Stack(UpOptions(layout.root))
     postgres = stack.parts.foundation.postgres
     try:
-        say(f"copying the database of {base.name}")
-        _put_database(backup, base, postgres, at)
+        say(f"copying the database of {run.root.name}")
+        await asyncio.to_thread(_put_database, run, postgres, at)
         say("starting PostgreSQL, S3 and the registry; PostgreSQL reads its log")
         await stack.start_foundation()
         await _recovered(Tools(postgres), say)
         for name in BUCKETS:
             copies = ObjectCopies(backup.objects / name)
             say(f"writing {len(copies)} objects of {name}")
-            await copies.put_back(store_of(stack.parts.foundation.s3.address, stack.installation, name))
+            await copies.put_back(bucket_of(stack.parts.foundation.s3.address, stack.installation, name))
         database = await Database.connect(postgres.url, 1)
         try:
             await make_usable(database, utc_now)
@@ -89,11 +93,11 @@ async def _restore(
     _tidy(postgres)
 
 
-def _put_files(backup: BackupLayout, layout: DataLayout) -> None:
+def _put_files(run: RunLayout, layout: DataLayout) -> None:
     private_directory(layout.part("agent"))
     private_directory(layout.part("registry"))
     for name, path in kept_files(layout).items():
-        write_private(path, (backup.installation / name).read_bytes())
+        write_private(path, (run.installation / name).read_bytes())
 
 
 def _give_ports(layout: DataLayout, api_port: int | None) -> Installation:
@@ -102,23 +106,25 @@ def _give_ports(layout: DataLayout, api_port: int | None) -> Installation:
     api = api_port or found.ports.api
     ports.require_free("server", (api,))
     had = {name: port for name, port in msgspec.structs.asdict(found.ports).items() if name != "api"}
-    if not all(ports.is_free(port) for port in had.values()):
+    second = [port + ports.GRPC_OFFSET for name, port in had.items() if name.startswith("s3")]
+    if not all(map(ports.is_free, (*had.values(), *second))):
         save_installation(layout, msgspec.structs.replace(found, ports=choose_ports(api)))
     return open_installation(layout, api)
 
 
-def _put_database(backup: BackupLayout, base: Base, postgres: PostgresPart, at: datetime | None) -> None:
-    """The base, the log from then on, and until when PostgreSQL is to follow it."""
+def _put_database(run: RunLayout, postgres: PostgresPart, at: datetime) -> None:
+    """The database's files, the log from then on, and until when PostgreSQL is to follow it."""
     owner = SYSTEM_USER if os.geteuid() == 0 else None
     private_directory(postgres.directory, owner=owner)
-    shutil.copytree(backup.bases / base.name / "postgres", postgres.cluster)
-    shutil.copytree(backup.wal, _log_copy(postgres))
+    shutil.copytree(run.database, postgres.cluster)
+    _copy_log(run.log, _log_copy(postgres))
     seen = f"{postgres.visible}/{_log_copy(postgres).name}"
     # The newest file of the log is still incomplete.
-    lines = [f'restore_command = \'cp "{seen}/%f" "%p" || cp "{seen}/%f.partial" "%p"\'']
-    if at is not None:
-        moment = at.astimezone(UTC).isoformat()
-        lines += [f"recovery_target_time = '{moment}'", "recovery_target_action = 'promote'"]
+    lines = [
+        f'restore_command = \'cp "{seen}/%f" "%p" || cp "{seen}/%f.partial" "%p"\'',
+        f"recovery_target_time = '{at.astimezone(UTC).isoformat()}'",
+        "recovery_target_action = 'promote'",
+    ]
     with (postgres.cluster / _AUTO_CONF).open("a") as file:
         file.write("\n".join([*lines, ""]))
     (postgres.cluster / "recovery.signal").touch()
@@ -127,6 +133,16 @@ def _put_database(backup: BackupLayout, base: Base, postgres: PostgresPart, at: 
             for path in (Path(folder), *(Path(folder, name) for name in names)):
                 shutil.chown(path, owner, owner)
     postgres.cluster.chmod(0o700)
+
+
+def _copy_log(source: Path, target: Path) -> None:
+    """A file that a backup which is under way has just given its last name is there under that in the second round."""
+    private_directory(target)
+    for _ in range(2):
+        for file in source.iterdir():
+            with suppress(FileNotFoundError):
+                if not (target / file.name).exists() or file.suffix == ".partial":
+                    shutil.copy2(file, target / file.name)
 
 
 def _log_copy(postgres: PostgresPart) -> Path:

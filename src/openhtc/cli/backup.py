@@ -24,8 +24,8 @@ def command(
 ) -> None:
     """Copy a running installation: its database, objects, images and keys. The service goes on.
 
-    Every run adds a copy of the database; objects and images are copied once. The directory holds all secrets of
-    the installation.
+    Every run adds a copy of the database below runs/, which may be removed as a whole; objects and images are copied
+    once. The directory holds all secrets of the installation.
     """
     from openhtc.backup.backup import Backup
     from openhtc.backup.layout import BackupLayout
@@ -40,9 +40,6 @@ def command(
             BackupLayout(directory.absolute()),
             lambda line: errors.print(line, markup=False, highlight=False),
         )
-        until = await backup.run(stop, every if follow else None)
-        typer.echo(
-            f"any moment of the backup until {until.isoformat(timespec='milliseconds')} can be restored"
-        )
+        typer.echo(f"can be restored: {await backup.run(stop, every if follow else None)}")
 
     asyncio.run(work())

@@ -1,6 +1,7 @@
 """`openhtc restore`: a new installation of a backup, as of its last or an earlier moment."""
 
 import asyncio
+import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -35,15 +36,22 @@ def command(
 
     root = data_directory(data).absolute()
     moment = _moment(at)
-    asyncio.run(
-        restore(
-            BackupLayout(directory.absolute()),
-            root,
-            moment,
-            port,
-            lambda line: errors.print(line, markup=False, highlight=False),
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        backup = BackupLayout(directory.absolute())
+        await restore(
+            backup, root, moment, port, lambda line: errors.print(line, markup=False, highlight=False)
         )
-    )
+
+    try:
+        asyncio.run(work())
+    except asyncio.CancelledError as error:
+        typer.echo("openhtc: stopped; nothing was restored", err=True)
+        raise typer.Exit(1) from error
     typer.echo(f"restored; start it with openhtc up{data_argument(data)}")
 
 

@@ -96,8 +96,7 @@ def open_layout(root: Path) -> DataLayout:
     try:
         if not layout.version.exists():
             _create(layout)
-        if check_version(layout) in UPGRADED:
-            _write_version(layout)
+        check_version(layout)
         for directory in (layout.logs, layout.run):
             private_directory(directory)
     except OSError as error:
@@ -131,8 +130,9 @@ def _create(layout: DataLayout) -> None:
         )
     # PostgreSQL runs as its own user below root's directory.
     layout.root.chmod(SHARED_WAY if os.geteuid() == 0 else 0o700)
-    _write_version(layout)
+    write_version(layout)
 
 
-def _write_version(layout: DataLayout) -> None:
+def write_version(layout: DataLayout) -> None:
+    """Make the directory one of this program's, whatever it was; its lock must be held."""
     write_private(layout.version, f"{DATA_FORMAT}\n".encode(), mode=0o644)

@@ -10,7 +10,7 @@ from openhtc.embedded.events import Event, Happening, Listener
 from openhtc.embedded.foundation import Foundation, make_foundation
 from openhtc.embedded.identities import Credentials, ensure_identities
 from openhtc.embedded.installation import Installation, open_installation
-from openhtc.embedded.layout import DataLayout, open_layout
+from openhtc.embedded.layout import UPGRADED, DataLayout, check_version, open_layout, write_version
 from openhtc.embedded.options import UpOptions
 from openhtc.embedded.own_programs import AgentPart, ServerPart
 from openhtc.embedded.part import Part
@@ -83,6 +83,8 @@ class Stack:
         if not self._lock.acquire():
             raise SettingsError(_already_running(self.layout))
         self.installation = open_installation(self.layout, options.port)
+        if check_version(self.layout) in UPGRADED:
+            write_version(self.layout)
         self.parts = make_parts(self.layout, self.installation, options)
         self.supervisor = Supervisor(self.layout.run, self.tell)
 

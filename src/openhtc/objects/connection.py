@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -46,9 +46,9 @@ def connect(endpoint: str, region: str, bucket: str, access_key: str, secret_key
     )
 
 
-async def ensure_bucket(*, endpoint: str, region: str, bucket: str, access_key: str, secret_key: str) -> None:
-    """Create the bucket unless these keys already own it. Raises Unavailable."""
-    client = botocore.session.Session().create_client(
+def blocking_client(endpoint: str, region: str, access_key: str, secret_key: str) -> Any:
+    """A client for every key that S3 takes, with line breaks, empty parts or a slash at the end."""
+    return botocore.session.Session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=region,
@@ -56,11 +56,16 @@ async def ensure_bucket(*, endpoint: str, region: str, bucket: str, access_key: 
         aws_secret_access_key=secret_key,
         config=Config(
             connect_timeout=3,
-            read_timeout=10,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 2},
             s3={"addressing_style": "path"},
         ),
     )
+
+
+async def ensure_bucket(*, endpoint: str, region: str, bucket: str, access_key: str, secret_key: str) -> None:
+    """Create the bucket unless these keys already own it. Raises Unavailable."""
+    client = blocking_client(endpoint, region, access_key, secret_key)
     location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     with translated(f"creating bucket {bucket}"):
         try:

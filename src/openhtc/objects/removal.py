@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import botocore.session
-from botocore.config import Config
-
+from openhtc.objects.connection import blocking_client
 from openhtc.objects.errors import translated
 
 _PAGE = 1000
@@ -58,16 +56,4 @@ class Removal:
     @cached_property
     def _client(self) -> Any:
         """Made when it is first needed: most servers never remove anything."""
-        return botocore.session.Session().create_client(
-            "s3",
-            endpoint_url=self._endpoint,
-            region_name=self._region,
-            aws_access_key_id=self._access_key,
-            aws_secret_access_key=self._secret_key,
-            config=Config(
-                connect_timeout=3,
-                read_timeout=30,
-                retries={"mode": "standard", "total_max_attempts": 2},
-                s3={"addressing_style": "path"},
-            ),
-        )
+        return blocking_client(self._endpoint, self._region, self._access_key, self._secret_key)

@@ -89,7 +89,7 @@ class Turnstile:
         except _Gone:
             return
         finally:
-            visit.leave()
+            visit.end()
         self._tell()
         await _refuse(send)
 
@@ -182,6 +182,8 @@ class _Visit:
         self._receive = receive
         self._places = places
         self._turn: asyncio.Future[bool] | None = None
+        self._outside = 0
+        self._over = False
         self._early: deque[Message] = deque()
         self._next: asyncio.Future[Message] | None = None
 
@@ -213,13 +215,26 @@ class _Visit:
         return False
 
     def leave(self) -> None:
+        self._outside += 1
+        self._give_back()
+
+    async def come_back(self) -> None:
+        """Several parts of a request may be outside at once: with the last of them it takes its one place again."""
+        self._outside -= 1
+        if self._outside or self._over:
+            return
+        turn = self._turn = self._places.take_first()
+        await asyncio.wait({turn})  # which may be given away again by another part meanwhile
+
+    def end(self) -> None:
+        """Parts that are still outside come back to nothing."""
+        self._over = True
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self._turn is not None:
             self._places.give_back(self._turn)
             self._turn = None
-
-    async def come_back(self) -> None:
-        self._turn = self._places.take_first()
-        await self._turn
 
     async def receive(self) -> Message:
         """For the application. What has not come yet is waited for outside, so that the slow keep nobody out."""

@@ -12,6 +12,8 @@ async def make_usable(database: Database, clock: Clock) -> None:
 
     async def work(connection: Connection) -> None:
         await restoring.skip_numbers(connection)
-        await restoring.give_up_agents(connection, clock())
+        now = clock()
+        await restoring.give_up_agents(connection, now)
+        await restoring.free_storage_again(connection, now)
 
     await database.run(work)

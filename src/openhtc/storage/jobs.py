@@ -191,7 +191,8 @@ async def page_jobs(
     )
     numbers = sorted({row["batch_no"] for row in rows})
     batches = {b["batch_no"]: _batch(b) for b in await connection.fetch(_SQL["find_batches"], numbers)}
-    return [_job(batches[row["batch_no"]], row) for row in rows]
+    # A batch may have been removed, with its jobs, between the two statements.
+    return [_job(batches[row["batch_no"]], row) for row in rows if row["batch_no"] in batches]
 
 
 def _batch(row: asyncpg.Record) -> Batch:

@@ -13,6 +13,11 @@ async def skip_numbers(connection: Connection) -> None:
     await connection.execute(_SQL["skip_numbers"])
 
 
+async def free_storage_again(connection: Connection, now: datetime) -> None:
+    """Of all deleted tasks."""
+    await connection.execute(_SQL["free_storage_again"], now)
+
+
 async def give_up_agents(connection: Connection, now: datetime) -> None:
     """Agents of that moment have to open a new session, and their jobs start again."""
     await connection.execute(_SQL["give_up_agents"], now)

@@ -69,8 +69,9 @@ async def delete_task(connection: Connection, task_id: UUID, now: datetime) -> N
 
 
 async def archive_idle(connection: Connection, now: datetime, limit: int) -> list[UUID]:
-    """Archive tasks whose policy says so; fewer than ``limit`` when no more are to be found."""
-    return [row["id"] for row in await connection.fetch(_SQL["archive_idle"], now, limit)]
+    """Archive tasks whose policy says so, in a transaction; fewer than ``limit`` when no more are to be found."""
+    idle = [row["id"] for row in await connection.fetch(_SQL["lock_idle"], now, limit)]
+    return [row["id"] for row in await connection.fetch(_SQL["archive_tasks"], idle, now)]
 
 
 async def delete_archived(connection: Connection, now: datetime, limit: int) -> list[tuple[UUID, int]]:

@@ -252,6 +252,29 @@ async def test_a_request_that_is_cancelled_gives_back_what_it_has(house: House, 
     assert house.inside[-2:] == ["/3", "/4"]
 
 
+async def test_parts_of_a_request_that_wait_at_once_share_its_place() -> None:
+    async def divided(scope: Any, receive: Any, send: Any) -> None:
+        async def part(number: int) -> None:
+            async with outside():
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                if scope["path"] == "/fails" and number == 1:
+                    raise RuntimeError("broken")
+
+        await asyncio.gather(*(part(number) for number in range(4)))
+        await send({"type": "http.response.start", "status": 200})
+
+    door = Turnstile(divided, at_once=2, patience_seconds=2)
+    for _ in range(5):
+        with pytest.raises(RuntimeError):
+            await Client(door, "/fails").task
+    clients = [Client(door, f"/{n}") for n in range(20)]
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
+    assert [client.status for client in clients] == [200] * 20
+    await settle()
+    assert (door._places._free, door._places.waiting) == (2, 0)
+
+
 async def test_a_crash_gives_the_place_back() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("broken")

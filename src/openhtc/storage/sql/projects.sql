@@ -40,7 +40,8 @@ WHERE t.id = $1 AND t.project_id = $2
 SELECT EXISTS (SELECT 1 FROM tasks WHERE id = $1)
 
 -- name: lock_task
--- For the one who archives, deletes or cleans it: waits for submissions that are under way, and the next ones wait.
+-- For the one who archives, deletes or cleans it. Waits for submissions that are under way, and for those that overlap
+-- with them: as long as there is always one, it does not come to it.
 SELECT archived_at, deleted_at FROM tasks WHERE id = $1 FOR NO KEY UPDATE
 
 -- name: hold_task
