@@ -1,4 +1,6 @@
-"""A model test of the life of jobs: limits, agents, reports, repeats, losses, recalls, cancels, and a plain model."""
+"""A model test of the life of jobs: limits, agents, reports, repeats, losses, recalls, cancels, an archive, and a plain
+model.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -20,15 +22,17 @@ from hypothesis.stateful import (
 )
 
 from openhtc.domain.attempts import MAX_LOSSES
-from openhtc.domain.enums import Outcome
-from openhtc.domain.errors import Unauthorized
+from openhtc.domain.enums import LifecycleStatus, Outcome
+from openhtc.domain.errors import InvalidRequest, Unauthorized
+from openhtc.domain.identity import Caller
 from openhtc.domain.work import JobReport
 from openhtc.services.clock import from_micros
+from openhtc.services.task_life import TaskLife
 from openhtc.services.verification import Verification
 from openhtc.storage.database import Database
 from openhtc.storage.preemption import recall_jobs
 
-from ..world import LEASE_SECONDS, Batch, Clock, Task, World
+from ..world import LEASE_SECONDS, Batch, Clock, Task, World, caller
 
 T = TypeVar("T")
 HELD, RUNNABLE, STARTING, RUNNING, SUCCEEDED, FAILED = 0, 2, 3, 4, 5, 6
@@ -142,8 +146,10 @@ class Granted:
 
 
 class LifeOfJobs(RuleBasedStateMachine):
-    def __init__(self, world: World, task: Task, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, world: World, owner: Caller, task: Task, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
+        self.owner, self.life = owner, TaskLife(world.database, world.cancelling, world.clock)
+        self.archived = False
         self.world, self.task, self._loop, self.clock = world, task, loop, world.clock
         self.clock.now = BEGIN
         self.jobs: dict[tuple[int, int], Job] = {}
@@ -155,6 +161,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         """Batches whose cancellation is decided and not carried out, since when."""
         self.do(world.rows(f"TRUNCATE {TABLES} RESTART IDENTITY"))
         self.do(world.rows("ALTER SEQUENCE leases RESTART"))
+        self.do(world.rows("UPDATE tasks SET archived_at = NULL"))
 
     def do(self, work: Awaitable[T]) -> T:
         return self._loop.run_until_complete(asyncio.ensure_future(work, loop=self._loop))
@@ -164,6 +171,35 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.submit(2, 1, "")
         self.new_agent()
 
+    @rule(wanted=st.sampled_from([LifecycleStatus.ARCHIVED, LifecycleStatus.ACTIVE]))
+    def archive_or_restore(self, wanted: LifecycleStatus) -> None:
+        """What has not ended keeps its task from being archived."""
+        unfinished = any(job.ended_at is None for job in self.jobs.values())
+        ids = str(self.task.project), str(self.task.id)
+        changed = False
+        with suppress(InvalidRequest):
+            self.do(self.life.change(self.owner, *ids, wanted))
+            changed = True
+        if wanted is LifecycleStatus.ARCHIVED:
+            assert changed == (not self.archived and not unfinished)
+        else:
+            assert changed == self.archived
+        if changed:
+            self.archived = wanted is LifecycleStatus.ARCHIVED
+
+    @precondition(lambda self: not self.archived)
+    @rule()
+    def close(self) -> None:
+        """Everything ends, and then nothing is in the archive's way."""
+        self.cancel(None)
+        self.carry_out()
+        latest = max((agent.expires for agent in self.agents), default=self.clock.now)
+        self.time_passes(max(0.0, (latest - self.clock.now).total_seconds()) + 1)
+        self.expire()
+        self.archive_or_restore(LifecycleStatus.ARCHIVED)
+        assert self.archived
+
+    @precondition(lambda self: not self.archived)
     @rule(size=st.integers(1, 3), max_retries=st.integers(0, 2), group=st.sampled_from(["", "a"]))
     def submit(self, size: int, max_retries: int, group: str) -> None:
         held = self.limit is not None
@@ -360,6 +396,10 @@ class LifeOfJobs(RuleBasedStateMachine):
             assert rows[place] == {name: getattr(job, name) for name in COLUMNS}, place
 
     @invariant()
+    def nothing_goes_on_in_an_archive(self) -> None:
+        assert not self.archived or all(job.ended_at is not None for job in self.jobs.values())
+
+    @invariant()
     def former_attempts_are_kept(self) -> None:
         found = self.do(
             self.world.rows(
@@ -392,9 +432,10 @@ def test_the_life_of_jobs_follows_the_model(database_url: str, loop: asyncio.Abs
     database = loop.run_until_complete(Database.connect(database_url, 2))
     try:
         world = World(database, Clock())
-        task = loop.run_until_complete(world.task())
+        user = loop.run_until_complete(world.user())
+        task = loop.run_until_complete(world.task(user))
         run_state_machine_as_test(
-            lambda: LifeOfJobs(world, task, loop),
+            lambda: LifeOfJobs(world, caller(user), task, loop),
             settings=settings(
                 max_examples=60,
                 stateful_step_count=40,
