@@ -45,6 +45,7 @@ def test_what_an_operator_needs_is_there() -> None:
     assert subjects == {
         "migrate",
         "bootstrap",
+        "restored",
         "rotate-signing-key",
         "audit",
         "organizations",

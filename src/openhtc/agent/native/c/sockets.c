@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,10 +12,12 @@
  * for: memory, disk space, locks, terminals, ports. The kernel finds such sockets later, one layer of them at a time. They
  * belong to the slot's network: as long as it has more sockets than before any job, something of the job is left. */
 
-#define SETTLE_MS 250 /* what the last of them held goes some ticks after it, more on a busy machine */
+#define SETTLE_MS 250 /* what the last of them held goes some ticks after it */
+#define PORTS_MS 3000 /* its ports go later on a busy machine, which can be seen */
 
-static int list = -1;
+static int list = -1, ports = -1, ports6 = -1;
 static size_t before;
+static long in_use_before;
 
 static size_t count(void)
 {
@@ -28,12 +31,37 @@ static size_t count(void)
     }
 }
 
+/* Internet sockets of the slot's network by the kernel's summary; those without a process are among them. */
+static long in_use_of(int summary)
+{
+    char text[2048];
+    long sum = 0;
+    ssize_t got = summary < 0 ? 0 : pread(summary, text, sizeof text - 1, 0);
+    text[got > 0 ? got : 0] = '\0';
+    for (char *at = text; (at = strstr(at, "inuse ")) != NULL;) sum += strtol(at += strlen("inuse "), NULL, 10);
+    return sum;
+}
+
+static long in_use(void)
+{
+    return in_use_of(ports) + in_use_of(ports6);
+}
+
+static void ports_settle(void)
+{
+    for (int waited = 0; waited < PORTS_MS && in_use() > in_use_before; waited++)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
 /* In the slot's network, where the host's /proc can be seen. */
 bool sockets_begin(void)
 {
     list = open("/proc/self/net/unix", O_RDONLY | O_CLOEXEC);
     if (list < 0) return errno == ENOENT; /* this kernel has none */
     before = count();
+    ports = open("/proc/self/net/sockstat", O_RDONLY | O_CLOEXEC);
+    ports6 = open("/proc/self/net/sockstat6", O_RDONLY | O_CLOEXEC);
+    in_use_before = in_use();
     return before != (size_t)-1;
 }
 
@@ -48,6 +76,7 @@ bool sockets_gone(int milliseconds)
         nanosleep(&(struct timespec){0, 1000000}, NULL);
         if (count() <= before) {
             nanosleep(&(struct timespec){0, SETTLE_MS * 1000000}, NULL);
+            ports_settle();
             return true;
         }
     }
