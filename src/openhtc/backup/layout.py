@@ -12,6 +12,8 @@ from openhtc.embedded.layout import DataLayout
 from openhtc.embedded.private_files import private_directory, write_private
 
 _RUN = "run.json"
+_BEFORE_CLAIM = {"runs", "objects", "images", "lock", "lost+found"}
+"""What a first run that failed early may have left."""
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -87,7 +89,8 @@ class BackupLayout:
     def create(self) -> None:
         """Raises SettingsError when the directory holds something else, which is left as it is."""
         try:
-            if self.root.exists() and not self.source.exists() and any(self.root.iterdir()):
+            names = {entry.name for entry in self.root.iterdir()} if self.root.exists() else set()
+            if self.source.name not in names and names - _BEFORE_CLAIM:
                 raise SettingsError(f"{self.root} holds no backup: name an empty or a new directory")
             for folder in (self.root, self.runs, self.objects, self.images):
                 private_directory(folder)
