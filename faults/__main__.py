@@ -75,7 +75,7 @@ def suffer(place: Place, options: argparse.Namespace) -> dict[str, object]:
         fault for fault in all_faults(place) if not options.only or fault.name.startswith(tuple(options.only))
     ]
     say(f"seed {options.seed}: {options.faults} faults of {len(faults)} kinds")
-    at = time.monotonic()
+    at, began = time.monotonic(), time.time()
     try:
         inject(
             faults, book, most=options.faults, pause_seconds=PAUSE_SECONDS, stop=stop, tell=_tell(submitter)
@@ -90,8 +90,17 @@ def suffer(place: Place, options: argparse.Namespace) -> dict[str, object]:
     settled = _settle(submitter)
     watcher.stop()
     say("checking every job against the ledger")
-    findings = judge(place, submitter.submitted)
+    findings = judge(place, submitter.submitted, _unheard(book, began))
     return _report(book, findings, watcher, submitter, seconds, settled)
+
+
+def _unheard(book: Book, began: float) -> list[tuple[float, float]]:
+    """When an agent could not be heard while its jobs went on: it was stopped, or had no way to the server."""
+    return [
+        (began + done.at, began + done.at + done.seconds)
+        for done in book.done
+        if (done.name.startswith("stop ") and "agent" in done.name) or "agents and server" in done.name
+    ]
 
 
 def _tell(submitter: Submitter) -> Callable[[Done], None]:

@@ -24,6 +24,8 @@ _KILLED = 137
 _LATE_SECONDS = LEASE_SECONDS + 15
 """After its cancellation nothing begins any more, once every agent must have heard of it or lost its lease."""
 _CLOCK_SECONDS = 0.05
+_HEARD_AGAIN_SECONDS = LEASE_SECONDS + 2.0
+"""An agent that can be heard again has been told within so much time of what it lost, and has ended it."""
 _LOGS = 400
 _JOBS = """
 SELECT b.id::text || ':' || j.idx AS id, b.id::text AS batch, j.status, j.attempt, j.exit_code, j.failure, j.reason,
@@ -53,7 +55,8 @@ class Findings:
     violations: list[str] = field(default_factory=list)
 
 
-def judge(place: Place, submitted: Submitted) -> Findings:
+def judge(place: Place, submitted: Submitted, unheard: Sequence[tuple[float, float]]) -> Findings:
+    """``unheard``: from when to when, since the epoch, an agent could not be heard while its jobs went on."""
     found = Findings()
     jobs, history = asyncio.run(_read(place, list(submitted.tasks.values())))
     told = place.ledger.jobs()
@@ -75,6 +78,7 @@ def judge(place: Place, submitted: Submitted) -> Findings:
         found.violations += _wrong_ledger(
             job, former, told.get(job["id"], Told()), _cancelled(submitted, job)
         )
+        found.violations += two_at_once(job["id"], told.get(job["id"], Told()), unheard)
         found.violations += _wrong_length(job, plan)
     found.executions = sum(len(runs) for each in told.values() for runs in each.begins.values())
     found.violations += [f"{job} is in the ledger and was never there" for job in told.keys() - jobs.keys()]
@@ -149,6 +153,19 @@ def _wrong_ledger(job: Any, former: Sequence[Any], told: Told, cancelled_at: flo
                 yield f"{job['id']}, attempt {attempt}, began {at - cancelled_at:.1f} s after its cancellation"
     if job["status"] == SUCCEEDED and not told.ends.get(job["attempt"]):
         yield f"{job['id']} succeeded in attempt {job['attempt']}, and the ledger does not know of it"
+
+
+def two_at_once(job: str, told: Told, unheard: Sequence[tuple[float, float]]) -> Iterator[str]:
+    """No attempt did its work after a later one had begun, but on a node that was given up since nobody could hear it.
+
+    Its work is done in vain then: what it reports is of a lease that is over.
+    """
+    for attempt, ends in told.ends.items():
+        later = [at for other, runs in told.begins.items() if other > attempt for at in runs.values()]
+        for at in ends.values():
+            excused = any(since <= at <= until + _HEARD_AGAIN_SECONDS for since, until in unheard)
+            if later and at > min(later) + _CLOCK_SECONDS and not excused:
+                yield f"{job}, attempt {attempt}, ended {at - min(later):.1f} s after a later one had begun"
 
 
 def _wrong_length(job: Any, plan: Plan) -> Iterator[str]:

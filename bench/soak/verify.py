@@ -15,7 +15,6 @@ from openhtc.bench.figures import Say
 from openhtc.client.models import Job
 from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import JobStatus, ViewType
-from openhtc.services.clock import utc_now
 from openhtc.services.verification import Verification
 from openhtc.storage.database import Database
 
@@ -175,7 +174,7 @@ async def _keeps_promises(place: Place, found: Findings) -> None:
     """What `openhtc verify` says of the task."""
     database = await Database.connect(place.stack.database_url, 1)
     try:
-        for finding in await Verification(database, utc_now).run(UUID(place.task_id), 5):
+        for finding in await Verification(database, database.now).run(UUID(place.task_id), 5):
             for broken in finding.rows:
                 found.add(f"{finding.check}: {broken.place}: {broken.problem}")
     finally:

@@ -84,7 +84,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.reports = Reports(self.database, self.clock, LEASE_SECONDS)
-        self.expiry = LeaseExpiry(self.database, self.clock)
+        self.expiry = LeaseExpiry(self.database, self.clock, LEASE_SECONDS)
         self.cancelling = Cancelling(self.database, self.clock)
         self.admission = Admission(self.database, self.clock)
 

@@ -151,6 +151,6 @@ class Session:
     def _adopt(self, session: AgentSession) -> None:
         self._session = session
         self._remember(session.token)
-        life = min(session.expires_at, session.logs.expires_at) / 1e6 - time.time()
+        life = min(session.expires_at, session.logs.expires_at) / 1e6 - (session.now / 1e6 or time.time())
         self._fresh_until = time.monotonic() + MIN_RENEW_SECONDS
         self._renew_at = time.monotonic() + max(MIN_RENEW_SECONDS, life / 2)

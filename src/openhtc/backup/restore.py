@@ -28,7 +28,6 @@ from openhtc.embedded.options import UpOptions
 from openhtc.embedded.postgres import SYSTEM_USER, PostgresPart
 from openhtc.embedded.private_files import private_directory, write_private
 from openhtc.embedded.stack import Stack
-from openhtc.services.clock import utc_now
 from openhtc.services.restoring import make_usable
 from openhtc.storage.database import Database
 
@@ -85,7 +84,7 @@ async def _restore(
             await copies.put_back(bucket_of(stack.parts.foundation.s3.address, stack.installation, name))
         database = await Database.connect(postgres.url, 1)
         try:
-            await make_usable(database, utc_now)
+            await make_usable(database, database.now)
         finally:
             await database.close()
     finally:

@@ -80,16 +80,15 @@ def command(
 
 
 def _verified(data: Path | None, lease_seconds: int) -> "list[Finding]":
-    """After the leases of agents that died have run out."""
+    """After the leases of agents that died have run out: one more of its length when the keeper died too."""
 
-    async def work(database: "Database", _: "ServerSettings") -> "list[Finding]":
-        from openhtc.services.clock import utc_now
+    async def work(database: "Database", loaded: "ServerSettings") -> "list[Finding]":
         from openhtc.services.verification import Verification
 
-        return await Verification(database, utc_now).run(None, 20)
+        return await Verification(database, database.now, loaded.lease_seconds).run(None, 20)
 
     errors.print("all parts are healthy; waiting until leases have run out, then verifying")
-    time.sleep(lease_seconds + 2)
+    time.sleep(2 * lease_seconds + 5)
     return run(None, data, work)
 
 

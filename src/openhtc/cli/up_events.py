@@ -45,6 +45,7 @@ class UpPrinter:
             case Happening.LEFTOVER_ENDED:
                 self._line(event, "[yellow]ended[/yellow]", "left over from a service that was killed")
             case Happening.STOPPED:
+                self._awaited.pop(event.part, None)
                 self._line(event, "stopped", f"[dim]{event.seconds:.1f} s[/dim]")
             case Happening.ALL_READY:
                 self._all_ready()

@@ -35,12 +35,11 @@ def command(
         raise InvalidRequest("expected the id of a task, or --all for all of them, and not both")
     task_id = None if task is None else parse_uuid("task", task)
 
-    async def work(database: "Database", _: "ServerSettings") -> "list[Finding]":
-        from openhtc.services.clock import utc_now
+    async def work(database: "Database", loaded: "ServerSettings") -> "list[Finding]":
         from openhtc.services.verification import Verification
 
         with errors.status("reading") as status:
-            return await Verification(database, utc_now).run(
+            return await Verification(database, database.now, loaded.lease_seconds).run(
                 task_id, rows, lambda check: status.update(check.promise)
             )
 

@@ -69,6 +69,8 @@ class AgentSession(msgspec.Struct, frozen=True):
     logs: ObjectStoreAccess
     api_url: str = ""
     """Where jobs reach the API; empty from a server that does not say, which is then the API's itself."""
+    now: int = 0
+    """The server's time, from which ``expires_at`` counts whatever the agent's own clock says; 0: not said."""
 
 
 class ImageSource(msgspec.Struct, frozen=True):

@@ -56,6 +56,10 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._process.returncode is not None
+
     async def wait(self) -> int:
         """The exit code; minus the signal's number when one ended it."""
         return await self._process.wait()

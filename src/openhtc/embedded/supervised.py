@@ -61,7 +61,7 @@ class SupervisedPart:
             if last or wrong.final:
                 raise PartFailedError(self.part, wrong.reason)
             await asyncio.sleep(self._backoff.delay_after(0))
-        self._tell(Happening.READY, seconds=time.monotonic() - began)
+        self._tell_ready(began)
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.part.name}")
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -81,7 +81,7 @@ class SupervisedPart:
         self._tell(Happening.STOPPED, seconds=time.monotonic() - began)
 
     async def _launch(self) -> "_NotReady | None":
-        """Start the program and wait until it is ready; None when it is."""
+        """Start the program and wait until it is ready; None when it is, or was told to stay down meanwhile."""
         self._child = await spawn(self.part, self._record)
         self._tell(Happening.STARTING)
         deadline = time.monotonic() + self.part.start_seconds
@@ -91,6 +91,8 @@ class SupervisedPart:
             while time.monotonic() < deadline:
                 wrong = await self.part.ready()
                 if ended.done():
+                    if ended.result() in self.part.stays_down:
+                        return None  # the keeper finds it so
                     return _NotReady(_how_it_ended(ended.result()), final=False)
                 if wrong is None:
                     return None
@@ -129,8 +131,12 @@ class SupervisedPart:
         if wrong is not None:
             self._tell(Happening.START_FAILED, text=wrong.reason)
             return False
-        self._tell(Happening.READY, seconds=time.monotonic() - began)
+        self._tell_ready(began)
         return True
+
+    def _tell_ready(self, began: float) -> None:
+        if self._child is not None and not self._child.ended:
+            self._tell(Happening.READY, seconds=time.monotonic() - began)
 
     def _tell(self, happening: Happening, *, text: str = "", seconds: float = 0.0) -> None:
         self._listener(

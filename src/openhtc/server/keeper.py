@@ -29,14 +29,23 @@ class Duty(Protocol):
 
 
 class Keeper:
-    """``woken`` are events, by the name of a duty, that make it due at once; the duty's turn clears them."""
+    """``woken`` are events, by the name of a duty, that make it due at once; the duty's turn clears them.
+
+    ``first_after`` says, by the same name, for how many seconds the keeper must have led, the database being there all
+    the time, before the duty has its first turn.
+    """
 
     def __init__(
-        self, database_url: str, duties: Sequence[Duty], woken: Mapping[str, asyncio.Event] | None = None
+        self,
+        database_url: str,
+        duties: Sequence[Duty],
+        woken: Mapping[str, asyncio.Event] | None = None,
+        first_after: Mapping[str, float] | None = None,
     ) -> None:
         self._url = database_url
         self._duties = duties
         self._woken = woken or {}
+        self._first_after = first_after or {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -70,6 +79,7 @@ class Keeper:
 
     async def _repeat(self, duty: Duty) -> None:
         woken = self._woken.get(duty.name) or asyncio.Event()
+        await asyncio.sleep(self._first_after.get(duty.name, 0.0))
         while True:
             woken.clear()
             await self._run_duty(duty)

@@ -20,7 +20,6 @@ from openhtc.services.cleaning import (
     TaskArchival,
     TaskDeletion,
 )
-from openhtc.services.clock import utc_now
 from openhtc.services.clusters import Clusters
 from openhtc.services.dimensions import Dimensions
 from openhtc.services.duties import LeaseExpiry
@@ -79,29 +78,35 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
         database=database,
         tokens=Tokens(signing, settings.public_url, settings.secret_key),
         stores=region_stores(settings),
-        registry=RegistryClient(settings.registry_url, registry_tokens),
+        registry=RegistryClient(settings.registry_url, registry_tokens, clock=database.now),
         registry_tokens=registry_tokens,
         signal=WorkSignal(settings.database_url),
     )
-    admission, cancelling = Admission(database, utc_now), Cancelling(database, utc_now)
+    admission, cancelling = Admission(database, database.now), Cancelling(database, database.now)
     services = _services(settings, outside, admission, cancelling)
     cleaning = _cleaning(database, outside.stores)
     preemption = Preemption(
-        database, utc_now, settings.preempt_after_seconds, strict_architecture=settings.strict_architecture
+        database,
+        database.now,
+        settings.preempt_after_seconds,
+        strict_architecture=settings.strict_architecture,
     )
-    duties: list[Duty] = [LeaseExpiry(database, utc_now), admission, cancelling, preemption, *cleaning]
-    keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room})
+    expiry = LeaseExpiry(database, database.now, settings.lease_seconds)
+    duties: list[Duty] = [expiry, admission, cancelling, preemption, *cleaning]
+    # Agents that could not be heard while no server or no database was there are given the time to be heard again.
+    patience = {expiry.name: float(settings.lease_seconds)}
+    keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room}, patience)
     return Parts(services, outside.signal, keeper, outside.registry)
 
 
 def _cleaning(database: Database, stores: RegionStores) -> list[Duty]:
     return [
-        TaskArchival(database, utc_now),
-        TaskDeletion(database, utc_now),
-        StorageRelease(database, stores.all, utc_now),
-        JobRemoval(database, utc_now),
+        TaskArchival(database, database.now),
+        TaskDeletion(database, database.now),
+        StorageRelease(database, stores.all, database.now),
+        JobRemoval(database, database.now),
         LogRemoval(database, stores.default),
-        AgentRemoval(database, stores.default, utc_now),
+        AgentRemoval(database, stores.default, database.now),
     ]
 
 
@@ -137,7 +142,7 @@ def _leasing(settings: ServerSettings, outside: Outside, registry: RegistryAcces
         outside.stores.default,
         orders,
         outside.signal,
-        utc_now,
+        outside.database.now,
         settings.lease_seconds,
         strict_architecture=settings.strict_architecture,
     )
@@ -146,7 +151,7 @@ def _leasing(settings: ServerSettings, outside: Outside, registry: RegistryAcces
 def _services(
     settings: ServerSettings, outside: Outside, admission: Admission, cancelling: Cancelling
 ) -> Services:
-    database, tokens, stores, clock = outside.database, outside.tokens, outside.stores, utc_now
+    database, tokens, stores, clock = outside.database, outside.tokens, outside.stores, outside.database.now
     images = Images(database, outside.registry, clock, settings.registry_host)
     registry = RegistryAccess(database, tokens, outside.registry_tokens, clock)
     keys = KeyCache(clock)

@@ -6,10 +6,6 @@ from datetime import UTC, datetime
 Clock = Callable[[], datetime]
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def micros(moment: datetime) -> int:
     """Microseconds since the epoch, as agents exchange times."""
     return round(moment.timestamp() * 1_000_000)

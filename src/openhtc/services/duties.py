@@ -9,25 +9,34 @@ _AGENTS_AT_ONCE = 20
 
 
 class LeaseExpiry:
-    """Takes back the jobs of agents that were not heard from in time."""
+    """Takes back the jobs of agents that were not heard from in time.
+
+    Nothing for the length of a lease after the database's own clock was moved: every lease would seem over at once,
+    while its agent rightly works on.
+    """
 
     every_seconds = 1.0
     name = "lease_expiry"
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, lease_seconds: float) -> None:
         self._database = database
         self._clock = clock
+        self._lease_seconds = lease_seconds
 
     async def run_once(self) -> int:
         """Returns how many times leases were taken back; each agent is a transaction of its own."""
 
         async def work(connection: Connection) -> int:
+            if self._database.now.stepped_within(self._lease_seconds):
+                return 0
             now = self._clock()
             expired = await leasing.expired_agents(connection, now, 1)
             for agent_no in expired:
                 await expire_agent(connection, agent_no, now)
             return len(expired)
 
+        # Another server may know of a step already, and have moved the ends of leases accordingly.
+        await self._database.look_at_clock()
         ended = 0
         while ended < _AGENTS_AT_ONCE and await self._database.run(work) > 0:
             ended += 1

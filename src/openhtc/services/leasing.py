@@ -167,6 +167,7 @@ class Leasing:
                 expires_at=micros(keys.expires_at),
             ),
             api_url=self._orders.api_url,
+            now=micros(now),
         )
 
 

@@ -15,7 +15,7 @@ from openhtc.storage.database import Database
 from openhtc.storage.verification import Broken
 
 _KEEPER_GRACE = timedelta(minutes=1)
-"""The keeper does within a second or two what is due; a new one is elected within some more."""
+"""The keeper does within a second or two what is due; a new one is elected within some more, and waits for a lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,10 @@ CHECKS = (
 
 
 class Verification:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, lease_seconds: float = 30) -> None:
         self._database = database
         self._clock = clock
+        self._lease = timedelta(seconds=lease_seconds)
 
     async def run(
         self, task_id: UUID | None, limit: int, before_each: Callable[[Check], None] = lambda check: None
@@ -73,7 +74,7 @@ class Verification:
         now = self._clock()
         bounds: dict[str, datetime | int] = {
             "missing_jobs": now - JOBS_KEPT,
-            "overdue_leases": now - _KEEPER_GRACE,
+            "overdue_leases": now - _KEEPER_GRACE - self._lease,
             "overdue_cancellations": now - _KEEPER_GRACE,
             "wrong_charges": MAX_LOSSES,
             "gaps_in_logs": now - JOBS_KEPT,

@@ -10,6 +10,7 @@ import msgspec
 import stamina
 
 from openhtc.domain.errors import Unavailable
+from openhtc.storage.clock import DatabaseClock
 
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -42,7 +43,7 @@ async def _prepare(connection: "asyncpg.Connection[Any]") -> None:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL.
+    """A pool of connections to one PostgreSQL; ``now`` is its time of day.
 
     Every method raises Unavailable when the database does not answer; a transaction that collided with
     another one (deadlock) is run again.
@@ -50,6 +51,7 @@ class Database:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self.now = DatabaseClock()
 
     @classmethod
     async def connect(cls, url: str, connections: int) -> "Database":
@@ -59,7 +61,13 @@ class Database:
             )
         except _AWAY as error:
             raise Unavailable(f"the database does not answer: {error}") from error
-        return cls(pool)
+        database = cls(pool)
+        try:
+            await database.look_at_clock()
+        except BaseException:
+            await database.close()
+            raise
+        return database
 
     async def close(self) -> None:
         try:
@@ -71,6 +79,15 @@ class Database:
         """Raises Unavailable when the database does not answer at once."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1", timeout=5)
+
+    async def look_at_clock(self) -> None:
+        """Keep ``now`` true; to be repeated every few seconds by whatever lives longer."""
+        async with self.connection() as connection:
+
+            async def ask() -> Any:
+                return await connection.fetchval("SELECT clock_timestamp()", timeout=5)
+
+            await self.now.look(ask)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

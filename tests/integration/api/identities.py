@@ -16,7 +16,6 @@ from openhtc.domain.identity import JobScope, Role, User
 from openhtc.domain.regions import Region
 from openhtc.embedded.layout import DataLayout
 from openhtc.services.administration import Administration
-from openhtc.services.clock import utc_now
 from openhtc.services.regions import Regions
 from openhtc.services.signing import Keys, SigningKeys
 from openhtc.services.tokens import JobRefresh, Tokens
@@ -76,13 +75,13 @@ class Maker:
     settings: ServerSettings
 
     def __post_init__(self) -> None:
-        self.admin = Administration(self.database, utc_now, ACTOR)
+        self.admin = Administration(self.database, self.database.now, ACTOR)
         self.signing = SigningKeys(self.database, self.settings.secret_key)
         self.tokens = Tokens(self.signing, self.settings.public_url, self.settings.secret_key)
 
     async def people(self) -> tuple[str, dict[str, User], dict[str, Headers]]:
         """The id of the workspace, everybody's facts, and what they show."""
-        await Regions(self.database, utc_now).set(ACTOR, REGION)
+        await Regions(self.database, self.database.now).set(ACTOR, REGION)
         main, other, off = [
             await self.admin.create_workspace(name, "matrix", [REGION])
             for name in ("matrix", "matrix other", "matrix off")
@@ -111,12 +110,12 @@ class Maker:
 
     async def _headers(self, user: User) -> Headers:
         _, key = await self.admin.create_key("api_key", user.id, "")
-        token = self.tokens.user_token(await self.tokens.keys(), user, utc_now())
+        token = self.tokens.user_token(await self.tokens.keys(), user, self.database.now())
         return Headers(f"Bearer {token}", f"Token {key}")
 
     async def jobs(self, user: User, parents: dict[str, tuple[str, str, str]]) -> dict[str, Headers]:
         """The tokens of jobs that a user submitted."""
-        keys, now = await self.tokens.keys(), utc_now()
+        keys, now = await self.tokens.keys(), self.database.now()
         found = {}
         for name, ids in parents.items():
             project, task, parent = map(UUID, ids)
@@ -129,7 +128,7 @@ class Maker:
 
     async def nobody(self, user: User, project: str) -> dict[str, Headers]:
         """Everything that opens nothing, though some of it was good once or is good elsewhere."""
-        keys, now = await self.tokens.keys(), utc_now()
+        keys, now = await self.tokens.keys(), self.database.now()
         token = self.tokens.user_token(keys, user, now)
         _, key = await self.admin.create_key("api_key", user.id, "")
         revoked_id, revoked = await self.admin.create_key("api_key", user.id, "")

@@ -64,6 +64,37 @@ async def test_a_program_that_never_gets_ready_is_ended(tmp_path: Path, recorder
     await supervisor.stop()
 
 
+@pytest.mark.parametrize("ready_before", [True, False])
+async def test_a_program_that_is_to_stay_down_stays_down(
+    tmp_path: Path, recorder: Recorder, ready_before: bool
+) -> None:
+    """Also one that was told so before it was ready, at its first start and after it died."""
+    go, seen = tmp_path / "go", tmp_path / "seen"
+    script = (
+        "import os, pathlib, signal, sys, time; me = pathlib.Path(sys.argv[1])\n"
+        f"go, seen = pathlib.Path({str(go)!r}), pathlib.Path({str(seen)!r})\n"
+        "if go.exists(): me.unlink(missing_ok=True); seen.touch(); sys.exit(10)\n"
+        "me.touch(); time.sleep(600)"
+    )
+    part = ProgramPart(tmp_path, script)
+    part.stays_down = frozenset({10})
+    supervisor = Supervisor(tmp_path, recorder)
+    if ready_before:
+        await supervisor.start_together(part)
+        go.touch()
+        os.kill(supervisor.pid_of("program") or 0, signal.SIGKILL)
+    else:
+        go.touch()
+        await supervisor.start_together(part)
+    stopped = await recorder.wait_for(Happening.STOPPED, "program")
+    assert stopped.text == "it was drained"
+    assert len(recorder.of(Happening.READY)) == int(ready_before)
+    seen.unlink()
+    await asyncio.sleep(1)
+    assert not seen.exists(), "it was started again"
+    await supervisor.stop()
+
+
 async def test_stages_stop_in_the_opposite_order(tmp_path: Path, recorder: Recorder) -> None:
     supervisor = Supervisor(tmp_path, recorder)
     for name in ("first", "second", "third"):

@@ -1,6 +1,7 @@
 """Who gets which work, and when."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,6 +14,7 @@ from openhtc.embedded.installation import Installation, choose_ports, new_secret
 from openhtc.embedded.ports import choose
 from openhtc.registry import RegistryClient
 from openhtc.services import leasing
+from openhtc.services.duties import LeaseExpiry
 from openhtc.storage import identity
 
 from ..world import LEASE_SECONDS, REGION, World
@@ -367,3 +369,19 @@ async def test_an_agent_proves_by_its_last_token_which_one_it_was(core: Core) ->
         third.agent: first.agent,
         **{stranger.agent: None for stranger in strangers},
     }
+
+
+async def test_no_lease_ends_because_the_databases_clock_was_moved(core: Core) -> None:
+    world, patience = core.world, 0.5
+    expiry = LeaseExpiry(world.database, world.clock, patience)
+    batch = await world.batch(await world.task())
+    await world.grant(await world.agent(), (batch, 1))
+    world.clock.step(3600)
+
+    async def moved() -> datetime:
+        return datetime.now(UTC) + timedelta(hours=1)
+
+    await world.database.now.look(moved)
+    assert await expiry.run_once() == 0
+    await asyncio.sleep(patience)
+    assert await expiry.run_once() == 1

@@ -58,6 +58,5 @@ def administer(
 ) -> T:
     """Run with the service for users, workspaces and keys, in the name of the operator."""
     from openhtc.services.administration import Administration
-    from openhtc.services.clock import utc_now
 
-    return run(settings, data, lambda database, _: work(Administration(database, utc_now, actor())))
+    return run(settings, data, lambda database, _: work(Administration(database, database.now, actor())))

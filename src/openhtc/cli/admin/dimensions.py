@@ -36,12 +36,11 @@ def workspace_dimensions(
     wanted = [] if clear else None if file is None else _read(file)
 
     async def work(database: "Database", _: "ServerSettings") -> "list[Entry]":
-        from openhtc.services.clock import utc_now
         from openhtc.services.dimensions import Dimensions
 
         if wanted is None:
             return await _shown(database, workspace)
-        return await Dimensions(database, utc_now).set_workspace(actor(), workspace, wanted)
+        return await Dimensions(database, database.now).set_workspace(actor(), workspace, wanted)
 
     print_json([environment_body(entry) for entry in run(settings, data, work)])
 

@@ -40,10 +40,9 @@ def bootstrap(
 
     async def work(database: "Database", loaded: "ServerSettings") -> object:
         from openhtc.services.administration import Administration
-        from openhtc.services.clock import utc_now
 
         await _prepare(database, loaded)
-        service = Administration(database, utc_now, actor())
+        service = Administration(database, database.now, actor())
         if not rotate and await service.list_users(None):
             raise InvalidRequest("there are users already: --rotate replaces the bootstrap keys")
         return await service.bootstrap(loaded.default_regions, machine_architecture())
@@ -59,10 +58,9 @@ def restored(settings: SettingsOption = None, data: DataOption = None) -> None:
     """
 
     async def work(database: "Database", _: "ServerSettings") -> None:
-        from openhtc.services.clock import utc_now
         from openhtc.services.restoring import make_usable
 
-        await make_usable(database, utc_now)
+        await make_usable(database, database.now)
 
     run(settings, data, work)
 
@@ -71,9 +69,8 @@ def rotate_signing_key(settings: SettingsOption = None, data: DataOption = None)
     """Sign bearer tokens with a new key, from a minute after; tokens signed before stay valid until they expire."""
 
     async def work(database: "Database", loaded: "ServerSettings") -> str:
-        from openhtc.services.clock import utc_now
         from openhtc.services.signing import SigningKeys
 
-        return await SigningKeys(database, loaded.secret_key).rotate(actor(), utc_now())
+        return await SigningKeys(database, loaded.secret_key).rotate(actor(), database.now())
 
     print_json({"kid": run(settings, data, work)})

@@ -19,10 +19,9 @@ app = typer.Typer(no_args_is_help=True, help="Regions and the providers that the
 
 
 def _service(database: "Database") -> "Regions":
-    from openhtc.services.clock import utc_now
     from openhtc.services.regions import Regions
 
-    return Regions(database, utc_now)
+    return Regions(database, database.now)
 
 
 @app.command("set")

@@ -33,9 +33,8 @@ def create(
 
     async def work(database: "Database", loaded: "ServerSettings") -> str:
         from openhtc.services.administration import Administration
-        from openhtc.services.clock import utc_now
 
-        service = Administration(database, utc_now, actor())
+        service = Administration(database, database.now, actor())
         return await service.create_workspace(name, organization, region or loaded.default_regions)
 
     print_json({"workspace_id": run(settings, data, work)})
@@ -93,10 +92,9 @@ def limit(
 
     async def work(database: "Database", _: "ServerSettings") -> None:
         from openhtc.services.admission import Admission
-        from openhtc.services.clock import utc_now
         from openhtc.services.limits import Limits
 
-        service = Limits(database, Admission(database, utc_now), utc_now)
+        service = Limits(database, Admission(database, database.now), database.now)
         await service.set_workspace(actor(), workspace, vcpus)
 
     run(settings, data, work)
