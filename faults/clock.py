@@ -1,7 +1,7 @@
 """Clocks that go wrong: one for each program that is given one, by a library that Debian has.
 
-Only the time of day is moved. The clock that counts on is not, as on a machine whose time is corrected. The library makes
-a sleep fail now and then (EINVAL), which no real clock does: an agent that has it reports some faults of its node.
+Only the time of day is moved. The clock that counts on is not, as on a machine whose time is corrected. The library
+makes a sleep fail now and then (EINVAL), which no real clock does: agents that have it report faults of their node.
 """
 
 from pathlib import Path

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 import openhtc
+from openhtc.agent import notice
 from openhtc.agent.account import Parts
 from openhtc.agent.agent import Agent
 from openhtc.agent.attempt import Tools
@@ -149,6 +150,8 @@ def _work(node: _Node, session: Session, sandbox: Sandbox, outbox: Outbox, stop:
         limits_missing=sandbox.missing,
         replayed=outbox.replayed,
     )
+    if settings.spot_notice is not None:
+        notice.watch(settings.spot_notice, settings.metadata_url, stop)
     agent = Agent(
         settings=settings,
         capacity=node.capacity,

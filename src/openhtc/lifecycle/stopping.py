@@ -23,6 +23,7 @@ class Stop:
         self._requested = threading.Event()
         self._at_once = threading.Event()
         self._lock = threading.Lock()
+        self._asked = False
         self._patient = False
         self._drained = False
 
@@ -52,11 +53,19 @@ class Stop:
             self._patient = self._patient or not self._requested.is_set()
             self._requested.set()
 
+    def announce(self) -> None:
+        """The end is near: stop, and do not start again. Neither the first nor the second of several requests."""
+        with self._lock:
+            self._drained = True
+            self._patient = False
+            self._requested.set()
+
     def request(self) -> None:
         """Ask to stop; a second call asks to stop at once."""
         with self._lock:
-            if self._requested.is_set() and not self._patient:
+            if self._asked:
                 self._at_once.set()
+            self._asked = True
             self._patient = False
             self._requested.set()
 

@@ -45,6 +45,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     disk_gib: Positive | None = None
     """Scratch disk to offer, in GiB; None: what is free under data_dir beside the images, at least 10 for each vCPU."""
     image_cache_gib: Positive = 20
+    """Disk for unpacked images, in GiB; no image may be larger than this."""
     max_log_gib: Positive = 16
     """What is kept of the output of one attempt, in GiB; its last line says what was dropped beyond."""
     runtime: Literal["native", "bubblewrap", "runc", "crun"] = "native"
@@ -55,6 +56,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Loopback endpoints ``host:port`` that jobs may reach; None: the server's and the object store's."""
     lifetime_seconds: Seconds | None = None
     """How long the node lives; the agent has left by then."""
+    spot_notice: Literal["aws", "gcp", "azure"] | None = None
+    """Whose metadata service to ask whether the node is about to be taken away; None: nobody's."""
+    metadata_url: str = "http://169.254.169.254"
+    """Where that service is."""
     stop_grace_seconds: Seconds = 10.0
     """How long running jobs may go on after a request to stop; 0: they are stopped at once."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -63,7 +68,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where to write what the agent is doing, as JSON, once a second."""
 
     def __post_init__(self) -> None:
-        _check_origin(self.server_url)
+        _check_origin("server_url", self.server_url)
+        _check_origin("metadata_url", self.metadata_url)
         if (self.key is None) == (self.key_file is None):
             raise ValueError("exactly one of key and key_file is expected")
         for endpoint in self.forward or ():
@@ -91,7 +97,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
         return key
 
 
-def _check_origin(url: str) -> None:
+def _check_origin(name: str, url: str) -> None:
     parts = urlsplit(url)
     if (
         parts.scheme not in ("http", "https")
@@ -99,7 +105,7 @@ def _check_origin(url: str) -> None:
         or parts.path not in ("", "/")
         or parts.query
     ):
-        raise ValueError(f"server_url is {url!r}: expected an origin such as http://127.0.0.1:8080")
+        raise ValueError(f"{name} is {url!r}: expected an origin such as http://127.0.0.1:8080")
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -11,6 +11,7 @@ from openhtc.domain.enums import Outcome
 from openhtc.domain.work import Capacity, ImageSource
 from openhtc.lifecycle.stopping import DRAIN, EXIT_DRAINED
 
+from ...metadata import metadata_service
 from .agent_far_side import AgentProcess, FarSide
 from .agent_services import wait_until
 
@@ -160,6 +161,21 @@ def test_a_sigterm_shortens_a_drain(far: FarSide, agent: AgentProcess, image: Im
     wait_until(lambda: far.stopping)
     agent.signal(signal.SIGTERM)
     assert agent.wait(20) == EXIT_DRAINED
+    assert job.ends[0].outcome is Outcome.HANDED_BACK
+
+
+def test_a_spot_notice_hands_back_and_is_the_end_of_the_node(
+    far: FarSide, agent: AgentProcess, image: ImageSource
+) -> None:
+    [job] = far.submit(image, ["sh", "-c", "echo up; sleep 1000"])
+    with metadata_service() as metadata:
+        metadata.answer = lambda method, path: (200, "FALSE")
+        agent.start(stop_grace_seconds="0.5", spot_notice="gcp", metadata_url=metadata.url)
+        wait_until(lambda: job.chunks and metadata.asked, 30, lambda: agent.log.read_text()[-3000:])
+        assert not far.stopping
+        metadata.answer = lambda method, path: (200, "TRUE")
+        assert agent.wait(20) == EXIT_DRAINED
+    assert far.stopping
     assert job.ends[0].outcome is Outcome.HANDED_BACK
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from openhtc.agent.images.errors import ImageError
 from openhtc.agent.images.store import ImageStore
+from openhtc.agent.images.unpack import unpack
 from openhtc.agent.sandbox.ids import IdMap
 from openhtc.domain.work import ImageSource
 
@@ -195,10 +196,36 @@ def test_what_is_not_there_is_said(registry, store):
 
 def test_too_large_images_are_refused(registry, tmp_path):
     source = registry.push("large", {"f": os.urandom(300_000).hex()})
-    store = ImageStore(tmp_path / "cache", GIB, IdMap.privileged(), max_image_bytes=100_000)
+    store = ImageStore(tmp_path / "cache", 100_000, IdMap.privileged())
     with pytest.raises(ImageError, match="at most"):
         store.acquire(source)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_nearly_full_disk_is_left_to_the_jobs_that_run(registry, store, monkeypatch):
+    used, unused, source = (registry.push(name, {"f": name}) for name in ("used", "unused", "roomless"))
+    store.acquire(used)
+    store.release(store.acquire(unused))
+    monkeypatch.setattr("openhtc.agent.images.store._SPARE_BYTES", 1 << 60)
+    with pytest.raises(ImageError, match="MiB left") as caught:
+        store.acquire(source)
+    assert caught.value.transient
+    assert store.digests() == [used.digest], "the others made room first"
+
+
+def test_unused_images_make_room_for_one_that_is_being_unpacked(registry, store, monkeypatch):
+    used, unused, source = (registry.push(name, {"f": name}) for name in ("first", "second", "third"))
+    store.acquire(used)
+    store.release(store.acquire(unused))
+
+    def narrow(*args):
+        if unused.digest in store.digests():
+            raise ImageError("too full", transient=True)
+        return unpack(*args)
+
+    monkeypatch.setattr("openhtc.agent.images.store.unpack", narrow)
+    assert (store.acquire(source).rootfs / "f").read_text() == "third"
+    assert store.digests() == [source.digest, used.digest]
 
 
 class Between(BaseHTTPRequestHandler):

@@ -200,6 +200,13 @@ def test_too_much_is_refused(layers):
         layers.add(member("big", b"\0" * (2 << 20))).unpack(limit=1 << 20)
 
 
+def test_what_must_stay_free_of_the_disk_stays_free(layers):
+    layers.add(member("f", b"1"))
+    with pytest.raises(ImageError, match="too full") as caught:
+        unpack(layers.files, layers.root, IDS, 1 << 30, 1 << 60)
+    assert caught.value.transient
+
+
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-40], lambda data: b"nonsense" * 200, lambda data: data[:30]]
 )

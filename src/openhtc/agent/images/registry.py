@@ -12,6 +12,8 @@ from openhtc.agent.images.errors import ImageError
 from openhtc.domain.work import ImageSource
 
 _MAX_DOCUMENT = 8 << 20
+_LOOK_BYTES = 64 << 20
+"""How much of a layer is written before somebody looks again whether there is room."""
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _ACCEPT = ", ".join((*manifest.MANIFEST_TYPES, *manifest.INDEX_TYPES))
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -54,9 +56,11 @@ class Registry:
     def read_config(self, descriptor: manifest.Descriptor) -> bytes:
         return self._document(f"{self._base}/blobs/{descriptor.digest}", descriptor.digest, "configuration")
 
-    def download_layer(self, descriptor: manifest.Descriptor, file: Path) -> None:
-        """Write a layer, still compressed, to ``file``. Raises ImageError."""
-        self._retried(lambda: self._stream(descriptor, file), f"layer {descriptor.digest[:19]}")
+    def download_layer(
+        self, descriptor: manifest.Descriptor, file: Path, make_room: Callable[[], None] = lambda: None
+    ) -> None:
+        """Write a layer, still compressed, to ``file``. Raises ImageError; ``make_room`` may, too."""
+        self._retried(lambda: self._stream(descriptor, file, make_room), f"layer {descriptor.digest[:19]}")
 
     def _document(self, url: str, digest: str, what: str) -> bytes:
         found: list[bytes] = []
@@ -74,7 +78,7 @@ class Registry:
                     raise ImageError(f"the image's {what} is larger than {_MAX_DOCUMENT >> 20} MiB")
         return bytes(data)
 
-    def _stream(self, descriptor: manifest.Descriptor, file: Path) -> None:
+    def _stream(self, descriptor: manifest.Descriptor, file: Path, make_room: Callable[[], None]) -> None:
         algorithm, _, value = descriptor.digest.partition(":")
         digest, size = hashlib.new(algorithm), 0
         url = f"{self._base}/blobs/{descriptor.digest}"
@@ -87,6 +91,8 @@ class Registry:
                         break
                     digest.update(piece)
                     out.write(piece)
+                    if size // _LOOK_BYTES > (size - len(piece)) // _LOOK_BYTES:
+                        make_room()
         if size != descriptor.size or digest.hexdigest() != value:
             raise _TryAgain(f"the registry sent something else than the layer {descriptor.digest}")
 

@@ -6,6 +6,7 @@ when it is whole, so that what has this name is always complete.
 
 import contextlib
 import os
+import shutil
 import stat
 import threading
 import uuid
@@ -29,6 +30,8 @@ from openhtc.domain.work import ImageSource
 log = structlog.get_logger(__name__)
 
 _UNFINISHED = ".unfinished-"
+_SPARE_BYTES = 256 << 20
+"""Of the disk, for the logs and the journal of jobs that run: no image takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,10 @@ class _State:
 class ImageStore:
     """Thread-safe. One per cache directory; unprivileged users must be able to traverse its parents."""
 
-    def __init__(
-        self, cache_dir: Path, max_bytes: int, ids: IdMap, *, max_image_bytes: int = 64 << 30
-    ) -> None:
-        """``max_bytes``: what all unpacked images may take; those in use are kept even beyond it."""
+    def __init__(self, cache_dir: Path, max_bytes: int, ids: IdMap) -> None:
+        """``max_bytes``: what any unpacked image may take, and all of them; those in use are kept even beyond it."""
         self._cache = cache_dir
         self._max_bytes = max_bytes
-        self._max_image_bytes = max_image_bytes
         self._ids = ids
         self._lock = threading.Lock()
         self._state = _State()
@@ -150,16 +150,16 @@ class ImageStore:
         with Registry(source) as registry:
             found = registry.read_manifest()
             size = sum(layer.size for layer in found.layers)
-            if size > self._max_image_bytes:
+            if size > self._max_bytes:
                 raise ImageError(
-                    f"the image has {size >> 20} MiB, at most {self._max_image_bytes >> 20} are accepted"
+                    f"the image has {size >> 20} MiB, at most {self._max_bytes >> 20} are accepted on this node"
                 )
             config = manifest.read_config(registry.read_config(found.config))
             for number, layer in enumerate(found.layers):
+                self._make_room(layer.size)
                 layers.append(work / f"layer-{number}")
-                registry.download_layer(layer, layers[-1])
-        (work / "rootfs").mkdir()
-        size = unpack(layers, work / "rootfs", self._ids, self._max_image_bytes)
+                registry.download_layer(layer, layers[-1], self._make_room)
+        size = self._lay_out(layers, work / "rootfs")
         _check_mount_points(work / "rootfs")
         for file in layers:
             file.unlink()
@@ -168,27 +168,51 @@ class ImageStore:
         linux.sync_filesystem(work)
         return record
 
+    def _lay_out(self, layers: list[Path], root: Path) -> int:
+        """Once more without the images that nobody uses, when they may be in the way."""
+        root.mkdir()
+        try:
+            return unpack(layers, root, self._ids, self._max_bytes, _SPARE_BYTES)
+        except ImageError as error:
+            if not error.transient or not self._remove_oldest():
+                raise
+        while self._remove_oldest():
+            pass
+        remove_tree(root)
+        root.mkdir()
+        return unpack(layers, root, self._ids, self._max_bytes, _SPARE_BYTES)
+
+    def _make_room(self, size: int = 0) -> None:
+        """Remove images that nobody uses until so many bytes fit beside what jobs need. Raises ImageError."""
+        while (free := shutil.disk_usage(self._cache).free) - size < _SPARE_BYTES:
+            if not self._remove_oldest():
+                raise ImageError(
+                    f"the node's disk has {free >> 20} MiB left: too little for the image", transient=True
+                )
+
     def _evict(self, keep: str | None = None) -> None:
-        doomed: list[Path] = []
+        while self._size() > self._max_bytes and self._remove_oldest(keep):
+            pass
+
+    def _size(self) -> int:
         with self._lock:
-            images = self._state.images
-            total = sum(held.image.size for held in images.values())
-            for digest, held in list(images.items()):
-                if total <= self._max_bytes:
-                    break
-                if held.users or digest == keep:
-                    continue
-                del images[digest]
-                total -= held.image.size
-                grave = self._cache / f"{_UNFINISHED}{uuid.uuid4().hex}"
-                self._place(digest).rename(grave)
-                doomed.append(grave)
-                log.info("image_evicted", digest=digest, bytes=held.image.size)
-        for grave in doomed:
-            try:
-                remove_tree(grave)
-            except OSError as error:
-                log.error("image_not_removed", path=str(grave), error=str(error))
+            return sum(held.image.size for held in self._state.images.values())
+
+    def _remove_oldest(self, keep: str | None = None) -> bool:
+        """Of the images that nobody uses; False when there is none."""
+        with self._lock:
+            unused = (image for image, held in self._state.images.items() if not held.users and image != keep)
+            if (digest := next(unused, None)) is None:
+                return False
+            held = self._state.images.pop(digest)
+            grave = self._cache / f"{_UNFINISHED}{uuid.uuid4().hex}"
+            self._place(digest).rename(grave)
+        log.info("image_evicted", digest=digest, bytes=held.image.size)
+        try:
+            remove_tree(grave)
+        except OSError as error:
+            log.error("image_not_removed", path=str(grave), error=str(error))
+        return True
 
     def _load(self) -> None:
         """Take over what an earlier agent unpacked; remove what it did not finish."""

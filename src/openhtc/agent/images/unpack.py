@@ -26,9 +26,10 @@ class _Result(msgspec.Struct, frozen=True):
     transient: bool = False
 
 
-def unpack(layers: list[Path], root: Path, ids: IdMap, max_bytes: int) -> int:
+def unpack(layers: list[Path], root: Path, ids: IdMap, max_bytes: int, spare_bytes: int = 0) -> int:
     """Unpack the layer files, lowest first, into the empty directory ``root``; the bytes it takes on disk.
 
+    It stops, as a passing failure, before less than ``spare_bytes`` of the disk are free.
     Ownership is shifted into ``ids``; with a single id everything belongs to the caller. Raises ImageError.
     """
     with ExitStack() as stack:
@@ -36,7 +37,7 @@ def unpack(layers: list[Path], root: Path, ids: IdMap, max_bytes: int) -> int:
         for fd in files:
             stack.callback(os.close, fd)
         command = [sys.executable, "-I", "-S", "-B", _SCRIPT]
-        order = [str(root), str(ids.base), str(ids.count), str(max_bytes), *(str(fd) for fd in files)]
+        order = [str(root), str(ids.base), str(ids.count), str(max_bytes), str(spare_bytes), *map(str, files)]
         done = subprocess.run(
             [*command, *order],
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,8 @@
 """Runs as a program of its own: unpacks layers with the destination as its root directory.
 
-Arguments: destination, first host id, number of ids, most bytes, then one open descriptor for each layer,
-lowest first. Writes one JSON object: {"bytes": n} or {"error": "...", "transient": bool}. Standard library
-only, and nothing is imported once the root has changed.
+Arguments: destination, first host id, number of ids, most bytes, bytes of the disk to leave free, then one open
+descriptor for each layer, lowest first. Writes one JSON object: {"bytes": n} or {"error": "...", "transient": bool}.
+Standard library only, and nothing is imported once the root has changed.
 
 Left out on purpose: device nodes, set-user-id bits, and all extended attributes but the plain user ones
 (those of overlayfs would let an image redirect what is read through the overlay).
@@ -36,10 +36,16 @@ _MEMORY, _CPU_SECONDS = 1 << 30, 1800
 _XATTR = "SCHILY.xattr."
 _WHITEOUT, _OPAQUE, _RESERVED = ".wh.", ".wh..wh..opq", ".wh..wh."
 _COPY = 1 << 20
+_LOOK_BYTES = 64 << 20
+"""How much is written before somebody looks again how much of the disk is free."""
 
 
 class Refused(Exception):
     """The layer is not one that we unpack; the text is for the user."""
+
+
+class NoRoom(Exception):
+    """The disk would be full: not the image's fault."""
 
 
 class BoundedInfo(tarfile.TarInfo):
@@ -61,9 +67,10 @@ class BoundedInfo(tarfile.TarInfo):
 class Unpacker:
     """Applies layers to "/"; paths in here are always normal and relative to it."""
 
-    def __init__(self, base: int, count: int, max_bytes: int) -> None:
-        self._base, self._count, self._left = base, count, max_bytes
+    def __init__(self, base: int, count: int, max_bytes: int, spare_bytes: int) -> None:
+        self._base, self._count, self._left, self._spare = base, count, max_bytes, spare_bytes
         self.total = 0
+        self._unseen = _LOOK_BYTES
         self._entries = 0
         self._ours: set[str] = set()
         self._times: dict[str, float] = {}
@@ -190,6 +197,11 @@ class Unpacker:
         self.total += size
         if self.total > self._left:
             raise Refused(f"it takes more than {self._left >> 20} MiB")
+        self._unseen += size
+        if self._unseen > _LOOK_BYTES:
+            disk, self._unseen = os.statvfs("/"), 0
+            if disk.f_bavail * disk.f_frsize - size < self._spare:
+                raise NoRoom(f"the node's disk is too full for an image of {self.total >> 20} MiB or more")
 
 
 def following(tar: tarfile.TarFile, file: IO[bytes]) -> tarfile.TarInfo | None:
@@ -235,7 +247,7 @@ def decompressed(fd: int) -> IO[bytes]:
 
 
 def run(arguments: list[str]) -> int:
-    root, (base, count, limit) = arguments[0], (int(word) for word in arguments[1:4])
+    root, (base, count, limit, spare) = arguments[0], (int(word) for word in arguments[1:5])
     os.umask(0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     os.chroot(root)
@@ -246,8 +258,8 @@ def run(arguments: list[str]) -> int:
         os.chown("/", base, base)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    unpacker = Unpacker(base, count, limit)
-    for word in arguments[4:]:
+    unpacker = Unpacker(base, count, limit, spare)
+    for word in arguments[5:]:
         with decompressed(int(word)) as file:
             unpacker.layer(file)
     unpacker.finish()
@@ -260,6 +272,8 @@ def main() -> None:
         answer = {"bytes": run(sys.argv[1:])}
     except Refused as error:
         answer = {"error": str(error)}
+    except NoRoom as error:
+        answer = {"error": str(error), "transient": True}
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, ValueError, RecursionError) as error:
         answer = {"error": f"a layer is damaged: {error}"}
     except MemoryError:
