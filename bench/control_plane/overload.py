@@ -1,10 +1,12 @@
 """What becomes of the service when users ask ten times as much as it can answer, while jobs run."""
 
+import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -32,6 +34,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--turns", type=int, default=4, help="of calm and ten times the rate, after the curve"
     )
     parser.add_argument("--ask", choices=[*_QUESTIONS], default="pages", help="what is asked for")
+    parser.add_argument(
+        "--load-core",
+        type=int,
+        help="a processor for the requests alone; begin the rest with taskset on others",
+    )
     parser.add_argument("--plot", type=Path, help="a PNG of the curve; default: none")
 
 
@@ -39,7 +46,7 @@ def run(place: Workplace, options: Namespace, say: Say) -> Figures:
     task = place.new_task("overload")
     place.submit(task, options.jobs)
     question = _QUESTIONS[options.ask](place, task)
-    with load_agents(place, 1) as agents, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with load_agents(place, 1) as agents, _asking(options.load_core) as pool:
         course = _Course(agents[0], pool, question, options, say)
         first = course.measured(None)["served_per_second"]
         rows = [course.measured(first * factor) for factor in FACTORS]
@@ -58,6 +65,12 @@ def run(place: Workplace, options: Namespace, say: Say) -> Figures:
         _write_plot(rows, options.ask, options.plot)
         say(f"wrote {options.plot}")
     return figures
+
+
+def _asking(core: int | None) -> ProcessPoolExecutor:
+    """The process that asks; real users' processors are not the service's."""
+    move = None if core is None else partial(os.sched_setaffinity, 0, {core})
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=move)
 
 
 def _ratio(turns: Sequence[tuple[dict[str, float], dict[str, float]]], name: str) -> float:

@@ -1,25 +1,15 @@
 """Jobs that print what no log is made for: their own log is what it can be, and nobody else notices."""
 
+import os
 import re
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from ..stack import Json, Stack, Task, ok, shell
+from .hostile import AGENT_MIB, agent_peak_mib
 
-ENDLESS_MIB = 300
-AGENT_MIB = 150
-"""What an agent may take at any size of a log."""
-
-
-def peak_mib(stack: Stack) -> float:
-    agent = stack.process("agent")
-    assert agent is not None
-    status = Path(f"/proc/{agent.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) / 1024
+ENDLESS_MIB = int(os.environ.get("OPENHTC_ENDLESS_MIB", "300"))
 
 
 def lines_of(task: Task, job: str, **params: object) -> list[Json]:
@@ -32,7 +22,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", text))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_line_without_an_end_is_cut_and_takes_no_memory(stack: Stack, task: Task) -> None:
     endless = task.submit_one(
         shell(f"head -c {ENDLESS_MIB << 20} /dev/zero | tr '\\0' x; echo; echo end", maxMemory=128)
@@ -40,12 +30,12 @@ def test_a_line_without_an_end_is_cut_and_takes_no_memory(stack: Stack, task: Ta
     neighbour = task.submit_one(shell("echo well"))
     assert task.wait_for(neighbour, "SUCCEEDED")["container"]["exitCode"] == 0
     assert task.log(neighbour) == ["well"]
-    task.wait_for(endless, "SUCCEEDED", 120)
+    task.wait_for(endless, "SUCCEEDED", 500)
     first = lines_of(task, endless, pageSize=1, sort="asc")[0]["message"]
     assert set(first) == {"x"} and len(first) <= 1 << 20
     last = lines_of(task, endless, pageSize=1, sort="desc")
     assert [line["message"] for line in last] == ["end"]
-    assert peak_mib(stack) < AGENT_MIB
+    assert agent_peak_mib(stack) < AGENT_MIB
 
 
 def test_rubbish_is_shown_as_text(task: Task) -> None:

@@ -4,16 +4,14 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images import busybox
 
-from openhtc.client.images.layer import Layer
-from openhtc.client.images.layout import Image, ImageConfig, write_layout
+from openhtc.client.images.layout import ImageConfig
 
-from ..stack import Api, Json, Stack, Task, batch, shell
+from ..stack import Stack, Task, shell
+from .hostile import Hostile
 
 SECRET = "hush-4711-hush"
 AS_NOBODY = ["setpriv", "--reuid", "64242", "--regid", "64242", "--clear-groups"]
@@ -30,37 +28,6 @@ rm "$words"
 
 OPEN_TO_ALL = ("VERSION", "agent/status.json", "registry/token-cert.pem")
 """Readable by everybody who knows the name: nothing secret in them."""
-
-
-@pytest.fixture
-def hostile(alice_api: Api, project: Json, tmp_path: Path, task: Task) -> Iterator["Hostile"]:
-    yield Hostile(alice_api, project, tmp_path, task)
-
-
-class Hostile:
-    def __init__(self, api: Api, project: Json, folder: Path, task: Task) -> None:
-        self._api, self._project, self._folder, self._task = api, project, folder, task
-
-    def run(self, name: str, image: Image, *commands: str) -> tuple[Json, list[str]]:
-        """Push the image, run one job of it to its end; the job and its log."""
-        self._api.push(self._project, image, f"{name}:1")
-        job = self._task.submit_one(batch(*commands, image=f"{name}:1"))
-        self._task.wait_for_end()
-        return self._task.job(job), self._task.log(job)
-
-    def configured(self, config: ImageConfig) -> Image:
-        return busybox.build(self._folder / "layout", "1", config)
-
-    def with_link(self, name: str, target: str) -> Image:
-        """busybox with ``name`` as a symbolic link."""
-        layer = Layer()
-        busybox.add_skeleton(layer)
-        layer.add_folder("bin")
-        layer.add_file("bin/busybox", busybox.BUSYBOX.resolve().read_bytes(), 0o755)
-        for applet in ("sh", "ls", "cat", "id"):
-            layer.add_link(f"bin/{applet}", "busybox")
-        layer.add_link(name, target)
-        return write_layout(self._folder / "layout", "1", layer.pack(), ImageConfig())
 
 
 def test_no_option_slips_in_by_the_working_directory(hostile: Hostile) -> None:
