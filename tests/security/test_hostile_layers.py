@@ -51,7 +51,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def unpacked(root: Path, *layers: Path) -> int:
-    return unpack(list(layers), root, IdMap.privileged(), MAX_BYTES)
+    return unpack(list(layers), root, IdMap.privileged(), MAX_BYTES, 0)
 
 
 @pytest.mark.parametrize(

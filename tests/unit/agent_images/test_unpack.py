@@ -60,7 +60,7 @@ class Layers:
         return self
 
     def unpack(self, limit: int = 1 << 30, ids: IdMap = IDS) -> Path:
-        self.size = unpack(self.files, self.root, ids, limit)
+        self.size = unpack(self.files, self.root, ids, limit, 0)
         return self.root
 
 

@@ -57,7 +57,7 @@ class Registry:
         return self._document(f"{self._base}/blobs/{descriptor.digest}", descriptor.digest, "configuration")
 
     def download_layer(
-        self, descriptor: manifest.Descriptor, file: Path, make_room: Callable[[], None] = lambda: None
+        self, descriptor: manifest.Descriptor, file: Path, make_room: Callable[[], None]
     ) -> None:
         """Write a layer, still compressed, to ``file``. Raises ImageError; ``make_room`` may, too."""
         self._retried(lambda: self._stream(descriptor, file, make_room), f"layer {descriptor.digest[:19]}")

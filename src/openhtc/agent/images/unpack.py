@@ -26,7 +26,7 @@ class _Result(msgspec.Struct, frozen=True):
     transient: bool = False
 
 
-def unpack(layers: list[Path], root: Path, ids: IdMap, max_bytes: int, spare_bytes: int = 0) -> int:
+def unpack(layers: list[Path], root: Path, ids: IdMap, max_bytes: int, spare_bytes: int) -> int:
     """Unpack the layer files, lowest first, into the empty directory ``root``; the bytes it takes on disk.
 
     It stops, as a passing failure, before less than ``spare_bytes`` of the disk are free.
