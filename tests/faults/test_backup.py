@@ -109,6 +109,7 @@ def test_any_moment_of_a_backup_can_be_restored(tmp_path: Path) -> None:
             put(stack, ODD_KEY, b"kept")
             later = task.submit_one(shell("echo later"))
             task.wait_for(later, "SUCCEEDED")
+            task.wait_for(running, "FAILED")
             complete_until_now(backup)
     asked = ("restore", str(backup.root), "--data", str(tmp_path / "nothing"))
     assert "cannot be restored: the backup has 20" in refused(*asked, "--at", "2020-01-01T00:00:00Z")
