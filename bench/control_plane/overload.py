@@ -31,7 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=300, help="jobs a second that run meanwhile")
     parser.add_argument("--seconds", type=float, default=10, help="of each rate")
     parser.add_argument(
-        "--turns", type=int, default=4, help="of calm and ten times the rate, after the curve"
+        "--turns", type=int, default=5, help="of calm, ten times the rate and a crowd, after the curve"
+    )
+    parser.add_argument(
+        "--crowd", type=int, default=14_000, help="clients that ask again at once, whatever they are told"
     )
     parser.add_argument("--ask", choices=[*_QUESTIONS], default="pages", help="what is asked for")
     parser.add_argument(
@@ -48,19 +51,23 @@ def run(place: Workplace, options: Namespace, say: Say) -> Figures:
     question = _QUESTIONS[options.ask](place, task)
     with load_agents(place, 1) as agents, _asking(options.load_core) as pool:
         course = _Course(agents[0], pool, question, options, say)
-        first = course.measured(None)["served_per_second"]
-        rows = [course.measured(first * factor) for factor in FACTORS]
+        first = course.clients(CONNECTIONS)["served_per_second"]
+        rows = [course.at_rate(first * factor) for factor in FACTORS]
         # In turns, because the machine is not the same from one minute to the next.
-        turns = [(course.measured(None), course.measured(first * FACTORS[-1])) for _ in range(options.turns)]
-        turns.append((course.measured(None), rows[-1]))
-    figures: Figures = {
-        "ask": options.ask,
-        "one_after_the_other": spread([calm["served_per_second"] for calm, _ in turns]),
-        "at_ten_times": spread([flood["served_per_second"] for _, flood in turns]),
-        "goodput_at_ten_times_to_peak": _ratio(turns, "served_per_second"),
-        "jobs_at_ten_times_to_calm": _ratio(turns, "jobs_per_second"),
-        "rates": rows,
-    }
+        turns = [
+            {
+                "calm": course.clients(CONNECTIONS),
+                "ten_times": course.at_rate(first * FACTORS[-1]),
+                "crowd": course.clients(options.crowd),
+            }
+            for _ in range(max(1, options.turns))
+        ]
+    figures: Figures = {"ask": options.ask, "rates": rows}
+    for name in turns[0]:
+        figures[name] = spread([turn[name]["served_per_second"] for turn in turns])
+    for name in ("ten_times", "crowd"):
+        figures[f"goodput_of_{name}_to_calm"] = _ratio(turns, name, "served_per_second")
+        figures[f"jobs_of_{name}_to_calm"] = _ratio(turns, name, "jobs_per_second")
     if options.plot is not None:
         _write_plot(rows, options.ask, options.plot)
         say(f"wrote {options.plot}")
@@ -73,8 +80,10 @@ def _asking(core: int | None) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=move)
 
 
-def _ratio(turns: Sequence[tuple[dict[str, float], dict[str, float]]], name: str) -> float:
-    return round(median(flood[name] for _, flood in turns) / median(calm[name] for calm, _ in turns), 3)
+def _ratio(turns: Sequence[dict[str, dict[str, float]]], way: str, figure: str) -> float:
+    return round(
+        median(turn[way][figure] for turn in turns) / median(turn["calm"][figure] for turn in turns), 3
+    )
 
 
 def _page(place: Workplace, task: str) -> Question:
@@ -101,17 +110,24 @@ class _Course:
     options: Namespace
     say: Say
 
-    def measured(self, rate: float | None) -> dict[str, float]:
-        """None: by some clients, each with its next request after the answer."""
+    def clients(self, number: int) -> dict[str, float]:
+        """Each asks again when it has its answer."""
+        return self._measured(partial(Flood.one_after_the_other, clients=number))
+
+    def at_rate(self, per_second: float) -> dict[str, float]:
+        """Whatever becomes of the requests before."""
+        return self._measured(partial(Flood.at_rate, per_second=per_second))
+
+    def _measured(self, way: Callable[..., Answers]) -> dict[str, float]:
         seconds: float = self.options.seconds
         with PacedAgent(self.agent, self.options.rate) as paced:
             time.sleep(_CALM_SECONDS)
             before, began = paced.ended, time.monotonic()
-            asked = self.pool.submit(_ask, self.question, rate, seconds)
+            asked = self.pool.submit(_ask, self.question, way, seconds)
             while not asked.done() and time.monotonic() - began < seconds:
                 time.sleep(0.1)
             jobs = (paced.ended - before) / (time.monotonic() - began)
-            answers = asked.result()
+        answers = asked.result()
         row = {
             "asked_per_second": round(answers.asked / seconds, 1),
             "served_per_second": round(answers.in_time / seconds, 1),
@@ -127,10 +143,9 @@ class _Course:
         return row
 
 
-def _ask(question: Question, rate: float | None, seconds: float) -> Answers:
+def _ask(question: Question, way: Callable[..., Answers], seconds: float) -> Answers:
     """In a process of its own."""
-    flood = Flood(question)
-    return flood.one_after_the_other(CONNECTIONS, seconds) if rate is None else flood.at_rate(rate, seconds)
+    return way(Flood(question), seconds=seconds)
 
 
 def _write_plot(rows: list[dict[str, float]], ask: str, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -18,7 +19,7 @@ from litestar import Litestar
 from openhtc.api.app import create_app
 from openhtc.domain.errors import OpenhtcError, Unavailable
 from openhtc.server.parts import assemble
-from openhtc.server.turnstile import Turnstile
+from openhtc.server.turnstile import CONNECTIONS, Turnstile
 from openhtc.settings.server import ServerSettings, Serves
 from openhtc.storage.database import Database
 from openhtc.storage.migrations import available, pending
@@ -26,8 +27,9 @@ from openhtc.telemetry.logs import configure
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 10
-_MAX_CONNECTIONS = 16_384
 _LOOK_AT_CLOCK_SECONDS = 5.0
+_YOUNG_OBJECTS = 100_000
+"""How many more than before there have to be for the garbage collector to look at them; its own is 700."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +66,10 @@ def run(settings: ServerSettings) -> int:
 def _connections() -> int:
     """How many connections a worker holds open. Idle ones count, so the default of 1,024 would soon be used up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_CONNECTIONS + 1024 if hard == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS + 1024, hard)
+    wanted = CONNECTIONS + 1024 if hard == resource.RLIM_INFINITY else min(CONNECTIONS + 1024, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(256, min(_MAX_CONNECTIONS, wanted - 1024))
+    return max(256, min(CONNECTIONS, wanted - 1024))
 
 
 async def _check(settings: ServerSettings) -> None:
@@ -93,7 +95,7 @@ def _worker(settings: ServerSettings, parent: int) -> Turnstile:
         for_agents=settings.serves is not Serves.USERS,
     )
     # So agents and the keeper, who do not wait at the door, find a connection to the database.
-    return Turnstile(app, at_once=max(1, settings.database_connections * 3 // 4))
+    return Turnstile(app, at_once=max(1, settings.database_connections * 3 // 4), connections=_connections())
 
 
 def _die_with(parent: int) -> None:
@@ -112,6 +114,7 @@ async def _lifespan(settings: ServerSettings, app: Litestar) -> AsyncIterator[No
     if settings.serves is not Serves.USERS:
         parts.signal.start()
         parts.keeper.start()
+    _collect_seldom()
     log.info("server_ready")
     try:
         yield
@@ -122,6 +125,13 @@ async def _lifespan(settings: ServerSettings, app: Litestar) -> AsyncIterator[No
         await parts.registry.aclose()
         await database.close()
         log.info("server_stopped")
+
+
+def _collect_seldom() -> None:
+    """Requests leave next to no cycles behind, but thousands that wait were looked at again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 async def _keep_time(database: Database) -> None:

@@ -2,8 +2,10 @@
 
 The server's one loop serves everybody: with thousands of requests in it at once, each of them is slow, and so are the
 agents, whose reports end jobs. Users' requests wait at the door instead, in the order in which they came; agents do
-not. Who waits too long, or finds too many before them, is refused with 503 and told when to come again. Who has gone
-away meanwhile is not served any more, and who sends slowly has no place while nothing comes.
+not. Who waits too long, or finds more before them than can be served in that time, is refused with 503 and told when to
+come again. Clients that ask again at once, whatever they are told, would make refusing all that is done, so a refusal
+itself is kept back for a while. Who has gone away meanwhile is not served any more, and who sends slowly has no place
+while nothing comes.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
-MAX_WAITING = 4000
+CONNECTIONS = 16_384
 PATIENCE_SECONDS = 60.0
 TOKEN_PATIENCE_SECONDS = 240.0
 """Of requests whose clients take any answer but 200 and 401 for nonsense, but wait for five minutes."""
@@ -36,13 +38,16 @@ _PATIENT = frozenset(
     for prefix in ("", API_PREFIX)
     for path in ("/auth/token", "/auth/whoami", "/registry/token")
 )
-MAX_PATIENT = 4000
 _HELD_BODY = 64 * 1024
 """A larger body is not read before it is served: nobody notices then when its client has gone away."""
 DOUBTED_SECONDS = 1.0
 """Who has waited for so long may have gone."""
 _SILENT_SECONDS = 0.004
 _LOOK_SECONDS = 1.0
+_FORGOTTEN = 0.2
+"""Share of a known rate that each look replaces by what it sees."""
+_CERTAIN = 0.7
+"""Share of their patience in which those who are let in line are to be served, as the rate is now."""
 _LOG_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
@@ -60,12 +65,20 @@ class Turnstile:
         app: App,
         *,
         at_once: int,
-        max_waiting: int = MAX_WAITING,
+        connections: int = CONNECTIONS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        """``connections``: how many there may be at once. Half of them may wait, a quarter for a token, a quarter is
+        kept back until the time that they are told; a sixteenth is left for who does none of that."""
         self._app = app
-        self._places = _Places(at_once)
-        self._max_waiting = max_waiting
+        self._max_waiting, self._max_patient, self._max_kept = (
+            connections // 2,
+            connections // 4,
+            connections // 4,
+        )
+        self._max_held = connections * 15 // 16
+        self._places = _Places(at_once, self._max_waiting / patience_seconds / _CERTAIN)
+        self._kept = _Places(0, 0)
         self._patience = patience_seconds
         self._patient = 0
         self._refused = 0
@@ -77,9 +90,11 @@ class Turnstile:
             return
         patient = scope["path"] in _PATIENT
         if self._is_full(patient=patient):
-            self._tell()
-            await _refuse(send)
-            return
+            await self._keep_back()
+            if self._is_full(patient=patient):
+                self._tell()
+                await _refuse(send)
+                return
         visit = _Visit(scope, receive, self._places)
         CURRENT.set(visit)
         try:
@@ -95,8 +110,21 @@ class Turnstile:
 
     def _is_full(self, *, patient: bool) -> bool:
         if patient:
-            return self._patient >= MAX_PATIENT
-        return self._places.waiting - self._patient >= self._max_waiting
+            return self._patient >= self._max_patient
+        if self._places.waiting - self._patient >= self._max_waiting:
+            return True
+        in_time = self._places.per_second * self._patience * _CERTAIN
+        return self._places.waiting >= max(in_time, self._places.number)
+
+    async def _keep_back(self) -> None:
+        """Make those wait that are likely to be refused, shorter when they are many."""
+        if self._places.waiting + self._kept.waiting >= self._max_held:
+            return
+        turn = self._kept.take(RETRY_AFTER_SECONDS if self._kept.waiting < self._max_kept else _LOOK_SECONDS)
+        try:
+            await turn
+        finally:
+            self._kept.give_back(turn)
 
     async def _let_in(self, visit: "_Visit", *, patient: bool) -> bool:
         """In its turn; False when that does not come in time. Raises _Gone."""
@@ -119,8 +147,15 @@ class Turnstile:
 class _Places:
     """So many, given in turn. A turn is True when it is there, False when it was waited for too long."""
 
-    def __init__(self, free: int) -> None:
-        self._free = free
+    def __init__(self, number: int, per_second: float) -> None:
+        self.number = number
+        self.per_second = per_second
+        """How many can be given to those who wait for their first, as it was while there were always some."""
+        self._given = 0
+        self._was_free = False
+        """A place was, since the last look: more could have been given."""
+        self._learnt_at = 0.0
+        self._free = number
         self._turns: deque[tuple[float, asyncio.Future[bool]]] = deque()
         """Until when each waits. Those that were given up are among them until it would be their turn."""
         self._looks: asyncio.TimerHandle | None = None
@@ -136,6 +171,7 @@ class _Places:
         self.waiting += 1
         self._turns.append((loop.time() + patience_seconds, turn))
         if self._looks is None:
+            self._begin(loop.time())
             self._looks = loop.call_later(min(patience_seconds, _LOOK_SECONDS), self._look)
         return turn
 
@@ -156,16 +192,33 @@ class _Places:
 
     def _pass_on(self) -> None:
         while self._turns:
-            if not (turn := self._turns.popleft()[1]).done():
+            until, turn = self._turns.popleft()
+            if not turn.done():
                 self.waiting -= 1
+                self._given += until < math.inf
                 turn.set_result(True)
                 return
         self._free += 1
+        self._was_free = True
+
+    def given_for_nothing(self) -> None:
+        """To somebody who had gone."""
+        self._given -= 1
+
+    def learn(self, now: float) -> None:
+        rate = max(0, self._given) / (now - self._learnt_at)
+        if rate > self.per_second or not self._was_free:
+            self.per_second += (rate - self.per_second) * _FORGOTTEN
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._learnt_at, self._given, self._was_free = now, 0, False
 
     def _look(self) -> None:
         """End the patience of those whose time has come: one timer for all of them."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self.learn(now)
         for until, turn in self._turns:
             if until <= now and not turn.done():
                 self.waiting -= 1
@@ -195,6 +248,7 @@ class _Visit:
         began = time.monotonic()
         let_in = await turn
         if let_in and time.monotonic() - began >= DOUBTED_SECONDS and await self._is_gone():
+            self._places.given_for_nothing()
             raise _Gone
         return let_in
 

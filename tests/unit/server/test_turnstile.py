@@ -87,7 +87,7 @@ def house() -> House:
 
 @pytest.fixture
 def door(house: House) -> Turnstile:
-    return Turnstile(house, at_once=2, max_waiting=3, patience_seconds=5)
+    return Turnstile(house, at_once=2, connections=6, patience_seconds=5)
 
 
 async def test_users_are_served_in_turn_and_agents_at_once(house: House, door: Turnstile) -> None:
@@ -105,15 +105,99 @@ async def test_users_are_served_in_turn_and_agents_at_once(house: House, door: T
     assert house.served == ["/1", "/0", "/2", "/3"]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is kept back for long."""
+    monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(turnstile, "_LOOK_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_too_many_are_refused_with_a_time_to_come_again(house: House, door: Turnstile) -> None:
     clients = [Client(door, f"/{n}") for n in range(6)]
-    await settle()
+    await asyncio.wait_for(clients[-1].task, 5)
     assert [client.status for client in clients] == [None] * 5 + [503]
     headers = dict(clients[-1].heard[0]["headers"])
     assert headers[b"retry-after"] == b"5" and b"OVERLOADED" in clients[-1].heard[1]["body"]
     house.let_go("/0")
     await settle()
     assert "/2" in house.inside, "what was let in before goes on"
+
+
+async def test_a_rate_is_learnt_while_there_is_always_somebody() -> None:
+    places = turnstile._Places(1, 100)
+    inside = places.take(60)
+    waiting = [places.take(60) for _ in range(30)]
+    for n, turn in enumerate(waiting[:20], start=1):
+        places.give_back(inside)
+        inside = turn
+        places.learn(places._learnt_at + 1)
+        assert abs(places.per_second - (1 + 99 * 0.8**n)) < 0.01, "one a second"
+    slow = places.per_second
+    for turn in waiting[20:]:
+        places.give_back(inside)
+        inside = turn
+    places.learn(places._learnt_at + 0.1)
+    assert places.per_second > slow + 15, "ten in a tenth of a second"
+    known = places.per_second
+    places.take(60)
+    places.give_back(inside)
+    places._pass_on()
+    places.learn(places._learnt_at + 1)
+    assert places.per_second == known, "one was given, because nobody else waited"
+
+
+async def test_no_more_wait_than_can_be_served_in_time(house: House) -> None:
+    door = Turnstile(house, at_once=1, connections=1000, patience_seconds=5)
+    door._places.per_second = 2
+    clients = [Client(door, f"/{n}") for n in range(9)]
+    await settle()
+    assert (door._places.waiting, door._kept.waiting) == (7, 1), "in 3.5 of 5 seconds"
+    for n in range(9):
+        house.let_go(f"/{n}")
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[:8])), 5)
+    clients[8].task.cancel()
+    await settle()
+    assert door._kept.waiting == 0
+
+
+async def test_who_is_kept_back_is_let_in_when_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.1)
+    door = Turnstile(house, at_once=1, connections=4, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(4)]
+    await settle()
+    for n in range(4):
+        house.let_go(f"/{n}")
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
+    assert [client.status for client in clients] == [200] * 4
+
+
+async def test_who_is_refused_waits_for_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.2)
+    door = Turnstile(house, at_once=1, connections=16, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(17)]
+    await settle()
+    told = [client.status for client in clients]
+    assert told == [None] * 16 + [503], "one inside, eight who wait, seven kept back, and no more than those"
+    began = asyncio.get_running_loop().time()
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[13:16])), 5)
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[9:13])), 5)
+    assert asyncio.get_running_loop().time() - began >= 0.1
+    assert [clients[n].status for n in range(9, 16)] == [503] * 7
+    assert (door._kept.waiting, door._places.waiting) == (0, 8)
+
+
+async def test_the_first_of_many_that_are_refused_wait_longest(house: House) -> None:
+    door = Turnstile(house, at_once=1, connections=32, patience_seconds=5)
+    for n in range(40):
+        Client(door, f"/{n}")
+    await settle()
+    until = sorted(entry[0] for entry in door._kept._turns)
+    assert (door._places.waiting, len(until)) == (16, 14)
+    assert until[6] - until[0] > 3 and until[-1] - until[6] < 1, "six for a second, eight for five"
 
 
 async def test_who_asks_for_a_token_is_never_sent_away_for_the_crowd(house: House, door: Turnstile) -> None:
@@ -125,12 +209,13 @@ async def test_who_asks_for_a_token_is_never_sent_away_for_the_crowd(house: Hous
     assert token.status is None
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_only_the_very_paths_are_patient(house: House, door: Turnstile) -> None:
     for n in range(5):
         Client(door, f"/{n}")
     await settle()
     strange = Client(door, "/htc/projects/x/images/a/auth/token")
-    await settle()
+    await asyncio.wait_for(strange.task, 5)
     assert strange.status == 503
 
 
