@@ -7,7 +7,7 @@
 # make soak    a million jobs of every kind, sampled, checked and plotted; SOAK_JOBS=20000 for a short one
 # make big-log one job that prints 5 GB
 # make faults  300 faults of every kind while 10,000 jobs run (root, about 20 minutes); FAULTS_ARGS="--seed 1 --faults 50"
-# make escapes what hostile jobs try, on every runtime; writes docs/escapes.md (root, about ten minutes)
+# make escapes what hostile jobs try, on every runtime; writes docs/escapes.md (root, about four minutes)
 # make fresh   demo and test in a clone inside a new Debian tree (root)
 
 PYTHON = .venv/bin/python
@@ -53,7 +53,7 @@ faults: setup-dev
 	$(PYTHON) -m faults $(FAULTS_ARGS)
 
 escapes: setup-dev
-	$(PYTHON) -m pytest tests/conformance/runtimes tests/security --junitxml=build/escapes.xml $(PYTEST_ARGS)
+	$(PYTHON) -m pytest tests/conformance/runtimes tests/security -o junit_family=xunit1 --junitxml=build/escapes.xml $(PYTEST_ARGS)
 	$(PYTHON) tools/escapes.py build/escapes.xml
 
 fresh:

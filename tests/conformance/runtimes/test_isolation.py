@@ -72,7 +72,7 @@ def _pids_of(word: str) -> list[int]:
         "cat /proc/timer_list | grep -q .",
     ],
 )
-def test_refused(bench, attempt):
+def test_a_command_that_needs_rights_is_refused(bench, attempt):
     ran = bench.sh(attempt)
     assert ran.exit.exit_code != 0, ran.output
     assert ran.exit.node_error is None and ran.exit.start_error is None
