@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--turns", type=int, default=5, help="of calm, ten times the rate and a crowd, after the curve"
     )
     parser.add_argument(
-        "--crowd", type=int, default=14_000, help="clients that ask again at once, whatever they are told"
+        "--crowd", type=int, default=12_000, help="clients that ask again at once, whatever they are told"
     )
     parser.add_argument("--ask", choices=[*_QUESTIONS], default="pages", help="what is asked for")
     parser.add_argument(

@@ -68,17 +68,17 @@ class Turnstile:
         connections: int = CONNECTIONS,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """``connections``: how many there may be at once. Half of them may wait, a quarter for a token, a quarter is
+        """``connections``: how many there may be at once. Half of them may wait, an eighth for a token, a quarter is
         kept back until the time that they are told; a sixteenth is left for who does none of that."""
         self._app = app
         self._max_waiting, self._max_patient, self._max_kept = (
             connections // 2,
-            connections // 4,
+            connections // 8,
             connections // 4,
         )
         self._max_held = connections * 15 // 16
         self._places = _Places(at_once, self._max_waiting / patience_seconds / _CERTAIN)
-        self._kept = _Places(0, 0)
+        self._kept = _Places(0, 0, look_seconds=_LOOK_SECONDS / 4)
         self._patience = patience_seconds
         self._patient = 0
         self._refused = 0
@@ -88,14 +88,13 @@ class Turnstile:
         if scope["type"] != "http" or scope["path"].startswith(_PASSING):
             await self._app(scope, receive, send)
             return
+        arrived = time.monotonic()
         patient = scope["path"] in _PATIENT
-        if self._is_full(patient=patient):
-            await self._keep_back()
-            if self._is_full(patient=patient):
-                self._tell()
-                await _refuse(send)
-                return
-        visit = _Visit(scope, receive, self._places)
+        if self._is_full(patient=patient) and not await self._outlasts(arrived, patient=patient):
+            self._tell()
+            await _refuse(send)
+            return
+        visit = _Visit(scope, receive, self._places, arrived)
         CURRENT.set(visit)
         try:
             if await self._let_in(visit, patient=patient):
@@ -116,15 +115,26 @@ class Turnstile:
         in_time = self._places.per_second * self._patience * _CERTAIN
         return self._places.waiting >= max(in_time, self._places.number)
 
-    async def _keep_back(self) -> None:
-        """Make those wait that are likely to be refused, shorter when they are many."""
-        if self._places.waiting + self._kept.waiting >= self._max_held:
-            return
+    async def _outlasts(self, arrived: float, *, patient: bool) -> bool:
+        """Kept back for a while, or again and again when patient: whether there is room in line then."""
+        while await self._keep_back():
+            if not self._is_full(patient=patient):
+                return True
+            if not patient or time.monotonic() - arrived >= TOKEN_PATIENCE_SECONDS:
+                return False
+        return False
+
+    async def _keep_back(self) -> bool:
+        """Shorter when there are many; False, at once, when there are too many for that."""
+        tokens = self._max_patient - self._patient
+        if self._places.waiting + self._kept.waiting + tokens >= self._max_held:
+            return False
         turn = self._kept.take(RETRY_AFTER_SECONDS if self._kept.waiting < self._max_kept else _LOOK_SECONDS)
         try:
             await turn
         finally:
             self._kept.give_back(turn)
+        return True
 
     async def _let_in(self, visit: "_Visit", *, patient: bool) -> bool:
         """In its turn; False when that does not come in time. Raises _Gone."""
@@ -147,10 +157,12 @@ class Turnstile:
 class _Places:
     """So many, given in turn. A turn is True when it is there, False when it was waited for too long."""
 
-    def __init__(self, number: int, per_second: float) -> None:
+    def __init__(self, number: int, most: float, look_seconds: float = _LOOK_SECONDS) -> None:
         self.number = number
-        self.per_second = per_second
-        """How many can be given to those who wait for their first, as it was while there were always some."""
+        self.per_second = most
+        """How many can be given to those who wait for their first, as far as that was seen; never above ``most``."""
+        self._most = most
+        self._look_seconds = look_seconds
         self._given = 0
         self._was_free = False
         """A place was, since the last look: more could have been given."""
@@ -172,7 +184,7 @@ class _Places:
         self._turns.append((loop.time() + patience_seconds, turn))
         if self._looks is None:
             self._begin(loop.time())
-            self._looks = loop.call_later(min(patience_seconds, _LOOK_SECONDS), self._look)
+            self._looks = loop.call_later(min(patience_seconds, self._look_seconds), self._look)
         return turn
 
     def take_first(self) -> "asyncio.Future[bool]":
@@ -206,7 +218,7 @@ class _Places:
         self._given -= 1
 
     def learn(self, now: float) -> None:
-        rate = max(0, self._given) / (now - self._learnt_at)
+        rate = min(max(0, self._given) / (now - self._learnt_at), self._most)
         if rate > self.per_second or not self._was_free:
             self.per_second += (rate - self.per_second) * _FORGOTTEN
         self._begin(now)
@@ -224,14 +236,15 @@ class _Places:
                 self.waiting -= 1
                 turn.set_result(False)
         self._turns = deque(entry for entry in self._turns if not entry[1].done())
-        self._looks = loop.call_later(_LOOK_SECONDS, self._look) if self._turns else None
+        self._looks = loop.call_later(self._look_seconds, self._look) if self._turns else None
 
 
 class _Visit:
     """One request. What came of a short body is looked at before it is served: its client may have gone meanwhile."""
 
-    def __init__(self, scope: dict[str, Any], receive: Receive, places: _Places) -> None:
+    def __init__(self, scope: dict[str, Any], receive: Receive, places: _Places, arrived: float) -> None:
         self._scope = scope
+        self._arrived = arrived
         self._receive = receive
         self._places = places
         self._turn: asyncio.Future[bool] | None = None
@@ -242,13 +255,13 @@ class _Visit:
 
     async def enter(self, patience_seconds: float) -> bool:
         """False when the turn does not come in time. Raises _Gone when the client has left before it."""
-        turn = self._turn = self._places.take(patience_seconds)
-        if turn.done():
-            return True
-        began = time.monotonic()
+        waited = time.monotonic() - self._arrived
+        turn = self._turn = self._places.take(max(0.0, patience_seconds - waited))
+        at_once = turn.done()
         let_in = await turn
-        if let_in and time.monotonic() - began >= DOUBTED_SECONDS and await self._is_gone():
-            self._places.given_for_nothing()
+        if let_in and time.monotonic() - self._arrived >= DOUBTED_SECONDS and await self._is_gone():
+            if not at_once:
+                self._places.given_for_nothing()
             raise _Gone
         return let_in
 

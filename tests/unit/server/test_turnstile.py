@@ -145,6 +145,16 @@ async def test_a_rate_is_learnt_while_there_is_always_somebody() -> None:
     places._pass_on()
     places.learn(places._learnt_at + 1)
     assert places.per_second == known, "one was given, because nobody else waited"
+    waiting = [places.take(60) for _ in range(31)]
+    for _ in waiting:
+        places._pass_on()
+    assert places._was_free
+    places.learn(places._learnt_at + 1)
+    assert places.per_second > known, "as many at least"
+    places._given = 10_000
+    for _ in range(40):
+        places.learn(places._learnt_at + 0.001)
+    assert places.per_second <= 100
 
 
 async def test_no_more_wait_than_can_be_served_in_time(house: House) -> None:
@@ -178,15 +188,15 @@ async def test_who_is_refused_waits_for_it(house: House, monkeypatch: pytest.Mon
     monkeypatch.setattr(turnstile, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.2)
     door = Turnstile(house, at_once=1, connections=16, patience_seconds=5)
-    clients = [Client(door, f"/{n}") for n in range(17)]
+    clients = [Client(door, f"/{n}") for n in range(15)]
     await settle()
     told = [client.status for client in clients]
-    assert told == [None] * 16 + [503], "one inside, eight who wait, seven kept back, and no more than those"
+    assert told == [None] * 14 + [503], "one inside, eight who wait, five kept back, two places for tokens"
     began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[13:16])), 5)
+    await asyncio.wait_for(clients[13].task, 5)
     await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[9:13])), 5)
     assert asyncio.get_running_loop().time() - began >= 0.1
-    assert [clients[n].status for n in range(9, 16)] == [503] * 7
+    assert [clients[n].status for n in range(9, 14)] == [503] * 5
     assert (door._kept.waiting, door._places.waiting) == (0, 8)
 
 
@@ -196,17 +206,73 @@ async def test_the_first_of_many_that_are_refused_wait_longest(house: House) -> 
         Client(door, f"/{n}")
     await settle()
     until = sorted(entry[0] for entry in door._kept._turns)
-    assert (door._places.waiting, len(until)) == (16, 14)
-    assert until[6] - until[0] > 3 and until[-1] - until[6] < 1, "six for a second, eight for five"
+    assert (door._places.waiting, len(until)) == (16, 10)
+    assert until[2] - until[0] > 3 and until[-1] - until[2] < 1, "two for a second, eight for five"
 
 
-async def test_who_asks_for_a_token_is_never_sent_away_for_the_crowd(house: House, door: Turnstile) -> None:
-    for n in range(5):
-        Client(door, f"/{n}")
+@pytest.mark.usefixtures("impatient")
+async def test_who_asks_for_a_token_is_not_sent_away_for_the_crowd(house: House) -> None:
+    door = Turnstile(house, at_once=2, connections=16, patience_seconds=5)
+    crowd = [Client(door, f"/{n}") for n in range(11)]
+    await asyncio.wait_for(crowd[10].task, 5)
+    assert crowd[10].status == 503
+    tokens = [Client(door, "/api/v1/auth/token") for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert (door._patient, door._kept.waiting) == (2, 1), "two in line, one that tries again and again"
+    tokens[0].task.cancel()
+    async with asyncio.timeout(5):
+        while door._kept.waiting:
+            await asyncio.sleep(0.01)
+    assert door._patient == 2 and door._places.waiting == 10
+    for path in (*(f"/{n}" for n in range(10)), "/api/v1/auth/token"):
+        house.let_go(path)
+    await asyncio.wait_for(asyncio.gather(tokens[1].task, tokens[2].task), 5)
+    assert [client.status for client in tokens[1:]] == [200, 200]
+    assert door._patient == 0
+
+
+async def test_tokens_are_served_in_the_same_line(house: House) -> None:
+    door = Turnstile(house, at_once=1, connections=1000, patience_seconds=5)
+    door._places.per_second = 2
+    Client(door, "/inside")
+    for _ in range(7):
+        Client(door, "/auth/token")
     await settle()
-    token = Client(door, "/api/v1/auth/token")
+    late = Client(door, "/late")
     await settle()
-    assert token.status is None
+    assert (door._places.waiting, door._kept.waiting) == (7, 1)
+    late.task.cancel()
+
+
+async def test_who_goes_away_while_kept_back_is_not_served(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0.05)
+    door = Turnstile(house, at_once=1, connections=8, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(6)]
+    await settle()
+    assert door._kept.waiting == 1
+    clients[5].go_away()
+    for n in range(6):
+        house.let_go(f"/{n}")
+    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
+    assert [client.status for client in clients] == [200] * 5 + [None]
+
+
+async def test_a_turn_for_somebody_who_has_gone_is_not_counted(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
+    door = Turnstile(house, at_once=1, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(3)]
+    await asyncio.sleep(0.05)
+    clients[1].go_away()
+    house.let_go("/0")
+    async with asyncio.timeout(5):
+        while "/2" not in house.inside:
+            await asyncio.sleep(0.001)
+    assert door._places._given == 1
 
 
 @pytest.mark.usefixtures("impatient")
@@ -237,15 +303,20 @@ async def test_who_only_waits_lets_others_in(house: House, door: Turnstile) -> N
     assert [client.status for client in sleeping] == [200, 200]
 
 
-async def test_no_body_is_held_without_a_limit(house: House, door: Turnstile) -> None:
+async def test_no_body_is_held_without_a_limit(
+    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
     Client(door, "/0")
     Client(door, "/1")
-    client = Client(door, "/2", reads=True)
+    client = Client(door, "/2", length=5)
     for _ in range(10):
         client.say({"type": "http.request", "body": b"x" * turnstile._HELD_BODY, "more_body": True})
     house.let_go("/0")
-    await settle()
-    assert client.sent.qsize() >= 7
+    async with asyncio.timeout(5):
+        while "/2" not in house.inside:
+            await asyncio.sleep(0.001)
+    assert 7 <= client.sent.qsize() < 10
 
 
 async def test_patience_ends(house: House) -> None:
@@ -277,17 +348,22 @@ async def test_who_goes_away_is_not_served(
     assert house.inside == ["/1", "/3"]
 
 
-async def test_a_body_that_came_while_waiting_is_whole(house: House, door: Turnstile) -> None:
+async def test_a_body_that_came_while_waiting_is_whole(
+    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
     Client(door, "/0")
     Client(door, "/1")
     client = Client(door, "/2", length=6, reads=True)
     client.say({"type": "http.request", "body": b"abc", "more_body": True})
     await settle()
     house.let_go("/0")
-    await settle()
+    async with asyncio.timeout(5):
+        while "/2" not in house.inside:
+            await asyncio.sleep(0.001)
     client.say({"type": "http.request", "body": b"def", "more_body": False})
     house.let_go("/2")
-    await settle()
+    await asyncio.wait_for(client.task, 5)
     assert (client.status, house.bodies) == (200, [b"abc", b"def"])
 
 
@@ -311,7 +387,10 @@ async def test_who_sends_slowly_has_no_place_meanwhile(house: House, door: Turns
     assert more[2].status is None
 
 
-async def test_a_long_body_is_left_where_it_is(house: House, door: Turnstile) -> None:
+async def test_a_long_body_is_left_where_it_is(
+    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
     Client(door, "/0")
     Client(door, "/1")
     client = Client(door, "/2", length=turnstile._HELD_BODY + 1, reads=True)
@@ -320,8 +399,8 @@ async def test_a_long_body_is_left_where_it_is(house: House, door: Turnstile) ->
     assert not client.sent.empty()
     house.let_go("/0")
     house.let_go("/2")
-    await settle()
-    assert client.status == 200
+    await asyncio.wait_for(client.task, 5)
+    assert (client.status, house.bodies) == (200, [b"x"])
 
 
 async def test_a_request_that_is_cancelled_gives_back_what_it_has(house: House, door: Turnstile) -> None:
