@@ -83,13 +83,13 @@ class S3Part(Part):
         return None if status == 200 else f"reading a known object answers {status or said}"
 
     async def ready(self) -> str | None:
-        """Healthy, with the bucket and the sentinel object in it made when they are missing."""
-        wrong = await self.check()
-        if wrong is None:
-            return None
+        """Healthy, with the buckets and the sentinel object made where they are missing."""
         for bucket in (BUCKET, *REGION_BUCKETS.values()):
-            await self._requests.send("PUT", bucket)
-        await self._requests.send("PUT", f"{BUCKET}/{SENTINEL}", b"openhtc\n")
+            status, said = await self._requests.send("PUT", bucket)
+            if status not in (200, 409):  # 409: it is there
+                return f"making the bucket {bucket} answers {status or said}"
+        if await self.check() is not None:
+            await self._requests.send("PUT", f"{BUCKET}/{SENTINEL}", b"openhtc\n")
         return await self.check()
 
 
