@@ -15,7 +15,9 @@ import msgspec
 
 from bench.control_plane.flood import Answers, Flood, Question
 from bench.control_plane.load_agent import LoadAgent
+from bench.control_plane.measure import CpuMeter
 from bench.control_plane.paced import PacedAgent
+from bench.control_plane.stack import Stack
 from bench.control_plane.turns import load_agents
 from bench.control_plane.workplace import Workplace
 from openhtc.bench.figures import Figures, Say, percentile, spread
@@ -29,9 +31,11 @@ _CALM_SECONDS = 2.0
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=200_000, help="jobs to store")
     parser.add_argument("--rate", type=float, default=300, help="jobs a second that run meanwhile")
-    parser.add_argument("--seconds", type=float, default=10, help="of each rate")
     parser.add_argument(
-        "--turns", type=int, default=5, help="of calm, ten times the rate and a crowd, after the curve"
+        "--seconds", type=float, default=40, help="of each rate; connections are opened in the first"
+    )
+    parser.add_argument(
+        "--turns", type=int, default=3, help="of calm, ten times the rate and a crowd, after the curve"
     )
     parser.add_argument(
         "--crowd", type=int, default=12_000, help="clients that ask again at once, whatever they are told"
@@ -50,12 +54,13 @@ def run(place: Workplace, options: Namespace, say: Say) -> Figures:
     place.submit(task, options.jobs)
     question = _QUESTIONS[options.ask](place, task)
     with load_agents(place, 1) as agents, _asking(options.load_core) as pool:
-        course = _Course(agents[0], pool, question, options, say)
+        course = _Course(place.stack, agents[0], pool, question, options, say)
         first = course.clients(CONNECTIONS)["served_per_second"]
         rows = [course.at_rate(first * factor) for factor in FACTORS]
         # In turns, because the machine is not the same from one minute to the next.
         turns = [
             {
+                "quiet": course.clients(0),
                 "calm": course.clients(CONNECTIONS),
                 "ten_times": course.at_rate(first * FACTORS[-1]),
                 "crowd": course.clients(options.crowd),
@@ -63,10 +68,13 @@ def run(place: Workplace, options: Namespace, say: Say) -> Figures:
             for _ in range(max(1, options.turns))
         ]
     figures: Figures = {"ask": options.ask, "rates": rows}
-    for name in turns[0]:
+    for name in ("calm", "ten_times", "crowd"):
         figures[name] = spread([turn[name]["served_per_second"] for turn in turns])
     for name in ("ten_times", "crowd"):
         figures[f"goodput_of_{name}_to_calm"] = _ratio(turns, name, "served_per_second")
+        figures[f"goodput_of_{name}_to_calm_by_processor_time"] = spread(
+            [_cost(turn, "calm") / _cost(turn, name) for turn in turns], 3
+        )
         figures[f"jobs_of_{name}_to_calm"] = _ratio(turns, name, "jobs_per_second")
     if options.plot is not None:
         _write_plot(rows, options.ask, options.plot)
@@ -84,6 +92,16 @@ def _ratio(turns: Sequence[dict[str, dict[str, float]]], way: str, figure: str) 
     return round(
         median(turn[way][figure] for turn in turns) / median(turn["calm"][figure] for turn in turns), 3
     )
+
+
+def _cost(turn: dict[str, dict[str, float]], way: str) -> float:
+    """Processor time for what is served, the database's and the server's, in units of the database's.
+
+    The database does the same for each answer, however many are asked for, so its time tells how fast the machine is at
+    the moment: rates move by a fifth with it, this by a hundredth. What the jobs cost that run meanwhile is taken off.
+    """
+    database = turn[way]["database_cpu"] - turn["quiet"]["database_cpu"]
+    return (database + turn[way]["server_cpu"]) / database
 
 
 def _page(place: Workplace, task: str) -> Question:
@@ -104,6 +122,7 @@ _QUESTIONS: dict[str, Callable[[Workplace, str], Question]] = {"pages": _page, "
 class _Course:
     """Asks at one rate after the other, while jobs run."""
 
+    stack: Stack
     agent: LoadAgent
     pool: ProcessPoolExecutor
     question: Question
@@ -122,11 +141,12 @@ class _Course:
         seconds: float = self.options.seconds
         with PacedAgent(self.agent, self.options.rate) as paced:
             time.sleep(_CALM_SECONDS)
-            before, began = paced.ended, time.monotonic()
+            meter, before, began = CpuMeter(self.stack), paced.ended, time.monotonic()
             asked = self.pool.submit(_ask, self.question, way, seconds)
             while not asked.done() and time.monotonic() - began < seconds:
                 time.sleep(0.1)
             jobs = (paced.ended - before) / (time.monotonic() - began)
+            used = meter.seconds()
         answers = asked.result()
         row = {
             "asked_per_second": round(answers.asked / seconds, 1),
@@ -137,6 +157,8 @@ class _Course:
             "p50_ms": round(percentile(answers.seconds, 50) * 1e3, 1) if answers.seconds else 0.0,
             "p95_ms": round(percentile(answers.seconds, 95) * 1e3, 1) if answers.seconds else 0.0,
             "jobs_per_second": round(jobs, 1),
+            "server_cpu": round(used["server"] / seconds, 4),
+            "database_cpu": round(used["postgres"] / seconds, 4),
             "load_cpu_seconds": round(answers.cpu_seconds, 1),
         }
         self.say(", ".join(f"{name} {value:g}" for name, value in row.items()))
