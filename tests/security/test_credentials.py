@@ -80,7 +80,7 @@ def test_a_token_does_not_bring_its_own_key(stack: Stack, alice_api: Api) -> Non
         assert status_with(stack, forged) == 401
 
 
-@pytest.mark.parametrize("kid", ["../../key", "' OR 1=1 --", "\0", None, 5, {"a": 1}, [], "a" * 100_000])
+@pytest.mark.parametrize("kid", ["../../key", "' OR 1=1 --", "\0", None, 5, {"a": 1}, [], "a" * 30_000])
 def test_an_odd_key_id_is_only_unknown(stack: Stack, alice_api: Api, kid: object) -> None:
     _, claims, signature = alice_api.bearer.split(".")
     assert status_with(stack, f"{encoded({'alg': 'RS256', 'kid': kid})}.{claims}.{signature}") == 401

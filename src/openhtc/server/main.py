@@ -6,27 +6,27 @@ import gc
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server import Server
 from litestar import Litestar
 
 from openhtc.api.app import create_app
 from openhtc.domain.errors import OpenhtcError, Unavailable
 from openhtc.server.parts import assemble
+from openhtc.server.supervisor import supervise
 from openhtc.server.turnstile import CONNECTIONS, Turnstile
+from openhtc.server.worker import Worker
 from openhtc.settings.server import ServerSettings, Serves
 from openhtc.storage.database import Database
 from openhtc.storage.migrations import available, pending
 from openhtc.telemetry.logs import configure
 
 _PR_SET_PDEATHSIG = 1
-_STOP_SECONDS = 10
+_OTHER_FILES = 256
 _LOOK_AT_CLOCK_SECONDS = 5.0
 _YOUNG_OBJECTS = 100_000
 """How many more than before there have to be for the garbage collector to look at them; its own is 700."""
@@ -44,32 +44,37 @@ def run(settings: ServerSettings) -> int:
         workers=settings.workers,
         serves=settings.serves,
     )
-    server = Server(
-        "openhtc",
-        address=settings.listen_host,
-        port=settings.listen_port,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        workers=settings.workers,
-        websockets=False,
-        log_enabled=False,
-        backlog=4096,
-        backpressure=_connections(),
-        http1_settings=HTTP1Settings(header_read_timeout=15_000),
-        workers_kill_timeout=_STOP_SECONDS,
-        respawn_failed_workers=True,
-    )
-    server.serve(target_loader=partial(_worker, settings, os.getpid()), wrap_loader=False)
+    connections = _connections()
+    with _bound_socket(settings) as listener:
+        supervise(settings.workers, partial(_serve, settings, os.getpid(), listener, connections))
     return 0
 
 
+def _bound_socket(settings: ServerSettings) -> socket.socket:
+    """The first worker that is ready listens at it."""
+    host = settings.listen_host
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, settings.listen_port))
+    except OSError as error:
+        raise OpenhtcError(
+            f"cannot listen at {host}:{settings.listen_port}: {error.strerror or error}"
+        ) from error
+    return listener
+
+
 def _connections() -> int:
-    """How many connections a worker holds open. Idle ones count, so the default of 1,024 would soon be used up."""
+    """How many a worker holds open: as many as the limit of open files allows, next to what else is open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + 1024 if hard == resource.RLIM_INFINITY else min(CONNECTIONS + 1024, hard)
+    wanted = (
+        CONNECTIONS + _OTHER_FILES
+        if hard == resource.RLIM_INFINITY
+        else min(CONNECTIONS + _OTHER_FILES, hard)
+    )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(256, min(CONNECTIONS, wanted - 1024))
+    return max(_OTHER_FILES, wanted - _OTHER_FILES)
 
 
 async def _check(settings: ServerSettings) -> None:
@@ -86,7 +91,8 @@ async def _check(settings: ServerSettings) -> None:
         await database.close()
 
 
-def _worker(settings: ServerSettings, parent: int) -> Turnstile:
+def _serve(settings: ServerSettings, parent: int, listener: socket.socket, connections: int) -> None:
+    """In a process of its own."""
     configure(settings.log_level, settings.log_json)
     _die_with(parent)
     app = create_app(
@@ -95,7 +101,15 @@ def _worker(settings: ServerSettings, parent: int) -> Turnstile:
         for_agents=settings.serves is not Serves.USERS,
     )
     # So agents and the keeper, who do not wait at the door, find a connection to the database.
-    return Turnstile(app, at_once=max(1, settings.database_connections * 3 // 4), connections=_connections())
+    turnstile = Turnstile(
+        app, at_once=max(1, settings.database_connections * 3 // 4), connections=connections
+    )
+    Worker(turnstile, listener, connections, partial(_wake, app)).run()
+
+
+async def _wake(app: Litestar) -> None:
+    """Agents that wait for work hear that there is none."""
+    await app.state.signal.stop()
 
 
 def _die_with(parent: int) -> None:
@@ -110,6 +124,7 @@ async def _lifespan(settings: ServerSettings, app: Litestar) -> AsyncIterator[No
     database = await Database.connect(settings.database_url, settings.database_connections)
     parts = await assemble(settings, database)
     app.state.services = parts.services
+    app.state.signal = parts.signal
     timekeeping = asyncio.create_task(_keep_time(database), name="timekeeping")
     if settings.serves is not Serves.USERS:
         parts.signal.start()

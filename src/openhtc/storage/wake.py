@@ -32,13 +32,13 @@ class WorkSignal:
     async def stop(self) -> None:
         """Ends every wait at once."""
         self.stopped = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
 
     @contextlib.contextmanager
     def watch(self, regions: Sequence[str]) -> Iterator[asyncio.Event]:

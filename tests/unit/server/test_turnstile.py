@@ -1,12 +1,14 @@
 """Users wait at the door in turn, agents do not, and nobody holds a place for nothing."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
 
 import pytest
 
 from openhtc.lifecycle.turns import outside
-from openhtc.server import turnstile
+from openhtc.server import places, turnstile
+from openhtc.server.places import Places, Visit
 from openhtc.server.turnstile import Turnstile
 
 
@@ -44,31 +46,66 @@ class House:
 class Client:
     """One request and what it hears."""
 
+    all: ClassVar[list["Client"]] = []
+
     def __init__(
         self,
         door: Turnstile,
         path: str,
         *,
-        length: int | None = None,
+        body_follows: bool = False,
         reads: bool = False,
         sleeps: bool = False,
     ) -> None:
+        self.path = path
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.heard: list[dict[str, Any]] = []
-        headers = [] if length is None else [(b"content-length", str(length).encode())]
-        scope = {"type": "http", "path": path, "headers": headers, "reads": reads, "sleeps": sleeps}
-        if not length:
+        self.done = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self._door = door
+        self._scope = {"type": "http", "path": path, "headers": [], "reads": reads, "sleeps": sleeps}
+        self.takes = True
+        self._has_left = False
+        self.all.append(self)
+        if not body_follows:
             self.say({"type": "http.request", "body": b"", "more_body": False})
-        self.task = asyncio.ensure_future(door(scope, self.sent.get, self._hear))
+        door.come(self)
 
     def say(self, message: dict[str, Any]) -> None:
         self.sent.put_nowait(message)
 
     def go_away(self) -> None:
+        self._has_left = True
         self.say({"type": "http.disconnect"})
 
+    def is_gone(self) -> bool:
+        return self._has_left
+
+    def has_news(self) -> bool:
+        return not self.sent.empty()
+
+    def has_room(self) -> bool:
+        return self.takes
+
+    def begin(self, visit: Visit | None) -> None:
+        assert not self.heard and self.task is None and not self._has_left
+        self.task = asyncio.ensure_future(
+            self._door(self._scope | {turnstile.VISIT: visit}, self.sent.get, self._hear)
+        )
+        self.task.add_done_callback(lambda task: self.done.set())
+
+    def refuse(self) -> None:
+        assert not self.heard and self.task is None and not self._has_left
+        self.heard.append({"status": 503})
+        self.done.set()
+
     async def _hear(self, message: dict[str, Any]) -> None:
+        while not self.takes:
+            await asyncio.sleep(0)
         self.heard.append(message)
+
+    async def ended(self) -> None:
+        await asyncio.wait_for(self.done.wait(), 5)
 
     @property
     def status(self) -> int | None:
@@ -78,6 +115,18 @@ class Client:
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+async def nobody_left() -> AsyncIterator[None]:
+    yield
+    for client in Client.all:
+        client.go_away()
+    tasks = [client.task for client in Client.all if client.task is not None]
+    Client.all.clear()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -109,66 +158,87 @@ async def test_users_are_served_in_turn_and_agents_at_once(house: House, door: T
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is kept back for long."""
     monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr(turnstile, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(turnstile, "_SOON_SECONDS", 0.01)
+    monkeypatch.setattr(places, "_LOOK_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_too_many_are_refused_with_a_time_to_come_again(house: House, door: Turnstile) -> None:
+async def test_too_many_are_refused(house: House) -> None:
+    door = Turnstile(house, at_once=2, connections=6, patience_seconds=5)
     clients = [Client(door, f"/{n}") for n in range(6)]
-    await asyncio.wait_for(clients[-1].task, 5)
+    await clients[-1].ended()
     assert [client.status for client in clients] == [None] * 5 + [503]
-    headers = dict(clients[-1].heard[0]["headers"])
-    assert headers[b"retry-after"] == b"5" and b"OVERLOADED" in clients[-1].heard[1]["body"]
     house.let_go("/0")
     await settle()
     assert "/2" in house.inside, "what was let in before goes on"
 
 
+class Anybody:
+    path = "/x"
+
+    def is_gone(self) -> bool:
+        return False
+
+    def has_news(self) -> bool:
+        return True
+
+    def has_room(self) -> bool:
+        return True
+
+    def begin(self, visit: Visit | None) -> None: ...
+
+    def refuse(self) -> None: ...
+
+
 async def test_a_rate_is_learnt_while_there_is_always_somebody() -> None:
-    places = turnstile._Places(1, 100)
-    inside = places.take(60)
-    waiting = [places.take(60) for _ in range(30)]
-    for n, turn in enumerate(waiting[:20], start=1):
-        places.give_back(inside)
-        inside = turn
-        places.learn(places._learnt_at + 1)
-        assert abs(places.per_second - (1 + 99 * 0.8**n)) < 0.01, "one a second"
-    slow = places.per_second
-    for turn in waiting[20:]:
-        places.give_back(inside)
-        inside = turn
-    places.learn(places._learnt_at + 0.1)
-    assert places.per_second > slow + 15, "ten in a tenth of a second"
-    known = places.per_second
-    places.take(60)
-    places.give_back(inside)
-    places._pass_on()
-    places.learn(places._learnt_at + 1)
-    assert places.per_second == known, "one was given, because nobody else waited"
-    waiting = [places.take(60) for _ in range(31)]
-    for _ in waiting:
-        places._pass_on()
-    assert places._was_free
-    places.learn(places._learnt_at + 1)
-    assert places.per_second > known, "as many at least"
-    places._given = 10_000
+    given = Places(1, 100, lambda guest: None)
+    until = asyncio.get_running_loop().time() + 60
+
+    def come(number: int) -> None:
+        for _ in range(number):
+            given.wait(Visit(Anybody(), given, patient=False), until)
+
+    def give(number: int) -> None:
+        for _ in range(number):
+            given.pass_on()
+
+    come(31)
+    assert given.waiting == 30
+    for n in range(1, 21):
+        give(1)
+        given.learn(given._learnt_at + 1)
+        assert abs(given.per_second - (1 + 99 * 0.8**n)) < 0.01, "one a second"
+    slow = given.per_second
+    give(10)
+    given.learn(given._learnt_at + 0.1)
+    assert given.per_second > slow + 15, "ten in a tenth of a second"
+    known = given.per_second
+    come(1)
+    give(2)
+    given.learn(given._learnt_at + 1)
+    assert given.per_second == known, "one was given, because nobody else waited"
+    come(41)
+    give(41)
+    assert given._was_free
+    given.learn(given._learnt_at + 1)
+    assert given.per_second > known, "as many at least"
     for _ in range(40):
-        places.learn(places._learnt_at + 0.001)
-    assert places.per_second <= 100
+        given._given = 10_000
+        given.learn(given._learnt_at + 0.001)
+    assert given.per_second <= 100
 
 
 async def test_no_more_wait_than_can_be_served_in_time(house: House) -> None:
     door = Turnstile(house, at_once=1, connections=1000, patience_seconds=5)
-    door._places.per_second = 2
+    door.places.per_second = 2
     clients = [Client(door, f"/{n}") for n in range(9)]
     await settle()
-    assert (door._places.waiting, door._kept.waiting) == (7, 1), "in 3.5 of 5 seconds"
+    assert (door.places.waiting, door.kept_back) == (7, 1), "in 3.5 of 5 seconds"
     for n in range(9):
         house.let_go(f"/{n}")
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[:8])), 5)
-    clients[8].task.cancel()
-    await settle()
-    assert door._kept.waiting == 0
+    for client in clients[:8]:
+        await client.ended()
+    assert [client.status for client in clients[:8]] == [200] * 8
 
 
 async def test_who_is_kept_back_is_let_in_when_there_is_room(
@@ -180,24 +250,27 @@ async def test_who_is_kept_back_is_let_in_when_there_is_room(
     await settle()
     for n in range(4):
         house.let_go(f"/{n}")
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
+    for client in clients:
+        await client.ended()
     assert [client.status for client in clients] == [200] * 4
 
 
 async def test_who_is_refused_waits_for_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turnstile, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(turnstile, "_SOON_SECONDS", 0.02)
     monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.2)
     door = Turnstile(house, at_once=1, connections=16, patience_seconds=5)
+    began = asyncio.get_running_loop().time()
     clients = [Client(door, f"/{n}") for n in range(15)]
     await settle()
     told = [client.status for client in clients]
     assert told == [None] * 14 + [503], "one inside, eight who wait, five kept back, two places for tokens"
-    began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(clients[13].task, 5)
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients[9:13])), 5)
-    assert asyncio.get_running_loop().time() - began >= 0.1
+    await clients[13].ended()
+    assert [client.status for client in clients[9:13]] == [None] * 4
+    for client in clients[9:13]:
+        await client.ended()
+    assert asyncio.get_running_loop().time() - began >= 0.2
     assert [clients[n].status for n in range(9, 14)] == [503] * 5
-    assert (door._kept.waiting, door._places.waiting) == (0, 8)
+    assert (door.kept_back, door.places.waiting) == (0, 8)
 
 
 async def test_the_first_of_many_that_are_refused_wait_longest(house: House) -> None:
@@ -205,83 +278,100 @@ async def test_the_first_of_many_that_are_refused_wait_longest(house: House) -> 
     for n in range(40):
         Client(door, f"/{n}")
     await settle()
-    until = sorted(entry[0] for entry in door._kept._turns)
-    assert (door._places.waiting, len(until)) == (16, 10)
-    assert until[2] - until[0] > 3 and until[-1] - until[2] < 1, "two for a second, eight for five"
+    assert (door.places.waiting, len(door._kept_long.guests), len(door._kept_soon.guests)) == (16, 8, 2)
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_who_asks_for_a_token_is_not_sent_away_for_the_crowd(house: House) -> None:
     door = Turnstile(house, at_once=2, connections=16, patience_seconds=5)
     crowd = [Client(door, f"/{n}") for n in range(11)]
-    await asyncio.wait_for(crowd[10].task, 5)
+    await crowd[10].ended()
     assert crowd[10].status == 503
     tokens = [Client(door, "/api/v1/auth/token") for _ in range(3)]
     await asyncio.sleep(0.1)
-    assert (door._patient, door._kept.waiting) == (2, 1), "two in line, one that tries again and again"
-    tokens[0].task.cancel()
+    assert (door.places.patient, door.kept_back) == (2, 1), "two in line, one that tries again and again"
+    tokens[0].go_away()
     async with asyncio.timeout(5):
-        while door._kept.waiting:
+        while door.kept_back:
             await asyncio.sleep(0.01)
-    assert door._patient == 2 and door._places.waiting == 10
+    assert door.places.patient == 2 and door.places.waiting == 10
     for path in (*(f"/{n}" for n in range(10)), "/api/v1/auth/token"):
         house.let_go(path)
-    await asyncio.wait_for(asyncio.gather(tokens[1].task, tokens[2].task), 5)
-    assert [client.status for client in tokens[1:]] == [200, 200]
-    assert door._patient == 0
+    for token in tokens[1:]:
+        await token.ended()
+    assert [client.status for client in tokens] == [None, 200, 200]
+    assert door.places.patient == 0
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_even_a_token_is_refused_in_the_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "TOKEN_PATIENCE_SECONDS", 0.3)
+    door = Turnstile(house, at_once=1, connections=16, patience_seconds=5)
+    began = asyncio.get_running_loop().time()
+    tokens = [Client(door, "/auth/token") for _ in range(4)]
+    for token in tokens[1:]:
+        await token.ended()
+    assert asyncio.get_running_loop().time() - began >= 0.3
+    assert [token.status for token in tokens] == [None, 503, 503, 503]
 
 
 async def test_tokens_are_served_in_the_same_line(house: House) -> None:
     door = Turnstile(house, at_once=1, connections=1000, patience_seconds=5)
-    door._places.per_second = 2
+    door.places.per_second = 2
     Client(door, "/inside")
     for _ in range(7):
         Client(door, "/auth/token")
     await settle()
-    late = Client(door, "/late")
-    await settle()
-    assert (door._places.waiting, door._kept.waiting) == (7, 1)
-    late.task.cancel()
+    Client(door, "/late")
+    assert (door.places.waiting, door.places.patient, door.kept_back) == (7, 7, 1)
 
 
 async def test_who_goes_away_while_kept_back_is_not_served(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turnstile, "RETRY_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0.05)
     door = Turnstile(house, at_once=1, connections=8, patience_seconds=5)
-    clients = [Client(door, f"/{n}") for n in range(6)]
+    clients = [Client(door, f"/{n}") for n in range(7)]
     await settle()
-    assert door._kept.waiting == 1
+    assert door.kept_back == 2
     clients[5].go_away()
-    for n in range(6):
+    for n in range(7):
         house.let_go(f"/{n}")
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
-    assert [client.status for client in clients] == [200] * 5 + [None]
+    await clients[6].ended()
+    assert [client.status for client in clients] == [200] * 5 + [None, 200]
 
 
-async def test_a_turn_for_somebody_who_has_gone_is_not_counted(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
-    door = Turnstile(house, at_once=1, patience_seconds=5)
-    clients = [Client(door, f"/{n}") for n in range(3)]
-    await asyncio.sleep(0.05)
-    clients[1].go_away()
+async def test_who_goes_away_is_not_served_and_not_counted(house: House, door: Turnstile) -> None:
+    clients = [Client(door, f"/{n}") for n in range(4)]
+    await settle()
+    clients[2].go_away()
     house.let_go("/0")
-    async with asyncio.timeout(5):
-        while "/2" not in house.inside:
-            await asyncio.sleep(0.001)
-    assert door._places._given == 1
+    await settle()
+    assert clients[2].status is None
+    assert house.inside == ["/1", "/3"]
+    assert door.places._given == 1
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_only_the_very_paths_are_patient(house: House, door: Turnstile) -> None:
+async def test_who_has_gone_leaves_the_line(house: House) -> None:
+    door = Turnstile(house, at_once=1, connections=100, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(10)]
+    tokens = [Client(door, "/auth/token") for _ in range(4)]
+    for client in (*clients[3:], *tokens[1:]):
+        client.go_away()
+    async with asyncio.timeout(5):
+        while door.places.waiting > 3:
+            await asyncio.sleep(0.01)
+    assert (door.places.waiting, door.places.patient) == (3, 1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_only_the_very_paths_are_patient(house: House) -> None:
+    door = Turnstile(house, at_once=2, connections=6, patience_seconds=5)
     for n in range(5):
         Client(door, f"/{n}")
-    await settle()
     strange = Client(door, "/htc/projects/x/images/a/auth/token")
-    await asyncio.wait_for(strange.task, 5)
+    await strange.ended()
     assert strange.status == 503
 
 
@@ -297,34 +387,22 @@ async def test_who_only_waits_lets_others_in(house: House, door: Turnstile) -> N
     house.let_go("/sleep0")
     await settle()
     assert sleeping[0].status is None, "it comes back in its turn"
+    Client(door, "/late")
     house.let_go("/0")
     house.let_go("/sleep1")
     await settle()
     assert [client.status for client in sleeping] == [200, 200]
 
 
-async def test_no_body_is_held_without_a_limit(
-    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
-    Client(door, "/0")
-    Client(door, "/1")
-    client = Client(door, "/2", length=5)
-    for _ in range(10):
-        client.say({"type": "http.request", "body": b"x" * turnstile._HELD_BODY, "more_body": True})
-    house.let_go("/0")
-    async with asyncio.timeout(5):
-        while "/2" not in house.inside:
-            await asyncio.sleep(0.001)
-    assert 7 <= client.sent.qsize() < 10
-
-
+@pytest.mark.usefixtures("impatient")
 async def test_patience_ends(house: House) -> None:
     door = Turnstile(house, at_once=1, patience_seconds=0.05)
     Client(door, "/0")
+    patient = Client(door, "/auth/token")
     late = Client(door, "/1")
-    await asyncio.wait_for(late.task, 5)
-    assert late.status == 503
+    await late.ended()
+    assert late.status == 503 and patient.status is None, "though it came before"
+    house.let_go("/auth/token")
     house.let_go("/0")
     await settle()
     Client(door, "/2")
@@ -332,43 +410,8 @@ async def test_patience_ends(house: House) -> None:
     assert house.inside == ["/2"], "the place is free again, and was not given to who had left"
 
 
-async def test_who_goes_away_is_not_served(
-    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
-    clients = [Client(door, f"/{n}") for n in range(4)]
-    await settle()
-    clients[2].go_away()
-    house.let_go("/0")
-    await asyncio.wait_for(clients[2].task, 5)
-    assert clients[2].status is None
-    async with asyncio.timeout(5):
-        while "/3" not in house.inside:
-            await asyncio.sleep(0.001)
-    assert house.inside == ["/1", "/3"]
-
-
-async def test_a_body_that_came_while_waiting_is_whole(
-    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
-    Client(door, "/0")
-    Client(door, "/1")
-    client = Client(door, "/2", length=6, reads=True)
-    client.say({"type": "http.request", "body": b"abc", "more_body": True})
-    await settle()
-    house.let_go("/0")
-    async with asyncio.timeout(5):
-        while "/2" not in house.inside:
-            await asyncio.sleep(0.001)
-    client.say({"type": "http.request", "body": b"def", "more_body": False})
-    house.let_go("/2")
-    await asyncio.wait_for(client.task, 5)
-    assert (client.status, house.bodies) == (200, [b"abc", b"def"])
-
-
 async def test_who_sends_slowly_has_no_place_meanwhile(house: House, door: Turnstile) -> None:
-    slow = [Client(door, f"/slow{n}", length=10, reads=True) for n in range(2)]
+    slow = [Client(door, f"/slow{n}", body_follows=True, reads=True) for n in range(2)]
     await settle()
     assert house.inside == ["/slow0", "/slow1"]
     quick = Client(door, "/quick")
@@ -387,33 +430,58 @@ async def test_who_sends_slowly_has_no_place_meanwhile(house: House, door: Turns
     assert more[2].status is None
 
 
-async def test_a_long_body_is_left_where_it_is(
-    house: House, door: Turnstile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turnstile, "DOUBTED_SECONDS", 0)
-    Client(door, "/0")
-    Client(door, "/1")
-    client = Client(door, "/2", length=turnstile._HELD_BODY + 1, reads=True)
-    client.say({"type": "http.request", "body": b"x", "more_body": False})
+async def test_who_takes_an_answer_slowly_has_no_place_meanwhile(house: House, door: Turnstile) -> None:
+    slow = [Client(door, f"/slow{n}") for n in range(2)]
+    for n, client in enumerate(slow):
+        client.takes = False
+        house.let_go(f"/slow{n}")
     await settle()
-    assert not client.sent.empty()
-    house.let_go("/0")
-    house.let_go("/2")
-    await asyncio.wait_for(client.task, 5)
-    assert (client.status, house.bodies) == (200, [b"x"])
+    others = [Client(door, f"/{n}") for n in range(3)]
+    await settle()
+    assert house.inside == ["/0", "/1"]
+    for client in slow:
+        client.takes = True
+    await settle()
+    assert not any(client.done.is_set() for client in slow), "they come back when there is a place"
+    for n in range(3):
+        house.let_go(f"/{n}")
+    await settle()
+    assert [client.status for client in others] == [200] * 3
+    assert (door.places._free, door.places.waiting) == (2, 0)
 
 
 async def test_a_request_that_is_cancelled_gives_back_what_it_has(house: House, door: Turnstile) -> None:
-    inside, also = Client(door, "/0"), Client(door, "/slow", length=10, reads=True)
-    waiting = Client(door, "/2", length=turnstile._HELD_BODY + 1)
+    clients = [
+        Client(door, "/0"),
+        Client(door, "/slow", body_follows=True, reads=True),
+        Client(door, "/sleeps", sleeps=True),
+    ]
     await settle()
-    for client in (waiting, also, inside):
+    assert house.inside == ["/0", "/slow", "/sleeps"]
+    for client in clients:
+        assert client.task is not None
         client.task.cancel()
     await settle()
     for n in range(3, 6):
         Client(door, f"/{n}")
     await settle()
     assert house.inside[-2:] == ["/3", "/4"]
+    assert (door.places._free, door.places.waiting) == (0, 1)
+
+
+async def test_all_who_wait_are_refused_when_the_server_stops(house: House) -> None:
+    door = Turnstile(house, at_once=1, connections=8, patience_seconds=5)
+    clients = [Client(door, f"/{n}") for n in range(7)]
+    await settle()
+    assert (door.places.waiting, door.kept_back) == (4, 2)
+    clients[1].go_away()
+    door.close()
+    assert [client.status for client in clients] == [None, None] + [503] * 5
+    assert Client(door, "/late").status == 503
+    assert house.inside == ["/0"]
+    house.let_go("/0")
+    await settle()
+    assert house.served == ["/0"] and (door.places._free, door.places.waiting) == (1, 0)
 
 
 async def test_parts_of_a_request_that_wait_at_once_share_its_place() -> None:
@@ -430,13 +498,16 @@ async def test_parts_of_a_request_that_wait_at_once_share_its_place() -> None:
 
     door = Turnstile(divided, at_once=2, patience_seconds=2)
     for _ in range(5):
+        client = Client(door, "/fails")
+        assert client.task is not None
         with pytest.raises(RuntimeError):
-            await Client(door, "/fails").task
+            await client.task
     clients = [Client(door, f"/{n}") for n in range(20)]
-    await asyncio.wait_for(asyncio.gather(*(client.task for client in clients)), 5)
+    for client in clients:
+        await client.ended()
     assert [client.status for client in clients] == [200] * 20
     await settle()
-    assert (door._places._free, door._places.waiting) == (2, 0)
+    assert (door.places._free, door.places.waiting) == (2, 0)
 
 
 async def test_a_crash_gives_the_place_back() -> None:
@@ -445,5 +516,7 @@ async def test_a_crash_gives_the_place_back() -> None:
 
     door = Turnstile(broken, at_once=1)
     for _ in range(3):
+        client = Client(door, "/")
+        assert client.task is not None
         with pytest.raises(RuntimeError):
-            await asyncio.wait_for(Client(door, "/").task, 5)
+            await asyncio.wait_for(client.task, 5)
