@@ -14,7 +14,7 @@ from ..stack import Api, Json, Stack, Task, ok
 
 JSON = {"Content-Type": "application/json"}
 SILENT = 1200
-"""More than the server library's own limit on connections, 1,024."""
+"""More than the 1,024 that many servers hold at most."""
 
 
 def raw(stack: Stack, request: bytes) -> list[int]:

@@ -122,7 +122,7 @@ class Turnstile:
 
     def _keep_back(self, guest: Guest, arrived: float, now: float) -> bool:
         """Shorter when there are many; False when there are too many for that."""
-        kept = len(self._kept_long.guests) + len(self._kept_soon.guests)
+        kept = self.kept_back
         tokens = self._max_patient - self.places.patient
         if len(self.places.line) + kept + tokens >= self._max_held:
             return False

@@ -21,8 +21,15 @@ def serve(place):
         sys.exit(1)
     time.sleep(60)
 
+def begin(worker):
+    if pathlib.Path(sys.argv[1], "full").exists():
+        pathlib.Path(sys.argv[1], "tried").touch()
+        raise BlockingIOError(11, "no process can be made")
+    really_begin(worker)
+
 if __name__ == "__main__":
     supervisor._PAUSE_SECONDS = 0.5
+    really_begin, supervisor._Worker._begin = supervisor._Worker._begin, begin
     supervisor.supervise(2, partial(serve, sys.argv[1]))
 """
 
@@ -88,6 +95,20 @@ def test_a_worker_that_cannot_begin_is_not_tried_without_a_pause(
     assert len(pids(place)) <= before + 6
     (place / "fails").unlink()
     until(lambda: sum(map(is_alive, pids(place))) == 2)
+
+
+def test_a_machine_without_room_for_a_process_is_waited_for(
+    place: Path, running: subprocess.Popen[bytes]
+) -> None:
+    (place / "full").touch()
+    first = min(pids(place))
+    os.kill(first, signal.SIGKILL)
+    until((place / "tried").exists)
+    assert running.poll() is None
+    (place / "full").unlink()
+    until(lambda: len(pids(place)) == 3)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(20) == 0
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGINT])
