@@ -139,6 +139,7 @@ def _report(
         "groups_cancelled": len(submitter.submitted.cancelled_at),
         "statuses": dict(found.statuses),
         "executions": found.executions,
+        "jobs_ended_by_agent": dict(found.by_agent),
         "attempts_tried_again": dict(found.outcomes),
         "attempts_killed": found.killed,
         "limit_samples": watcher.samples,

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from faults.ledger import Told
-from faults.place import LEASE_SECONDS, Place
+from faults.place import DATABASE, LEASE_SECONDS, Place
 from faults.workload import Plan, Submitted
 from openhtc.domain.attempts import CANCELLED_REASON
 from openhtc.domain.enums import Outcome, SortOrder
@@ -29,9 +29,9 @@ _HEARD_AGAIN_SECONDS = LEASE_SECONDS + 2.0
 _LOGS = 400
 _JOBS = """
 SELECT b.id::text || ':' || j.idx AS id, b.id::text AS batch, j.status, j.attempt, j.exit_code, j.failure, j.reason,
-       j.losses, j.cancelled_at IS NOT NULL AS cancelled,
+       j.losses, j.cancelled_at IS NOT NULL AS cancelled, a.name AS agent,
        (SELECT coalesce(sum(lines), 0) FROM log_chunks c WHERE c.batch_no = j.batch_no AND c.idx = j.idx)::int AS lines
-FROM jobs j JOIN batches b USING (batch_no) WHERE b.task_id::text = ANY ($1)
+FROM jobs j JOIN batches b USING (batch_no) LEFT JOIN agents a USING (agent_no) WHERE b.task_id::text = ANY ($1)
 """
 _HISTORY = """
 SELECT b.id::text || ':' || a.idx AS id, a.attempt, a.outcome, a.exit_code, a.reason,
@@ -51,6 +51,8 @@ class Findings:
     killed: int = 0
     """Attempts that ended with SIGKILL."""
     executions: int = 0
+    by_agent: Counter[str] = field(default_factory=Counter)
+    """Last attempts."""
     logs_read: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -70,6 +72,7 @@ def judge(place: Place, submitted: Submitted, unheard: Sequence[tuple[float, flo
             continue
         found.jobs += 1
         found.statuses[{SUCCEEDED: "SUCCEEDED", FAILED: "FAILED"}.get(job["status"], "UNFINISHED")] += 1
+        found.by_agent[job["agent"] or "none"] += 1
         former = history.get(job["id"], [])
         found.outcomes.update(each["outcome"] for each in former)
         codes = [each["exit_code"] for each in former] + [job["exit_code"]]
@@ -84,18 +87,20 @@ def judge(place: Place, submitted: Submitted, unheard: Sequence[tuple[float, flo
     found.violations += [f"{job} is in the ledger and was never there" for job in told.keys() - jobs.keys()]
     found.violations += _wrong_logs(place, submitted, jobs, found)
     found.violations += _broken(place)
+    found.violations += [f"{name} does not serve any more" for name in place.absent()]
     return found
 
 
 async def _read(
     place: Place, tasks: list[str]
-) -> tuple[dict[str, asyncpg.Record], dict[str, list[asyncpg.Record]]]:
+) -> tuple[dict[str, asyncpg.Record], dict[str, list[dict[str, Any]]]]:
     connection = await asyncpg.connect(place.database_url)
     try:
         jobs = {row["id"]: row for row in await connection.fetch(_JOBS, tasks)}
-        history: dict[str, list[asyncpg.Record]] = defaultdict(list)
+        history: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        clock = place.clocks[DATABASE]
         for row in await connection.fetch(_HISTORY, tasks):
-            history[row["id"]].append(row)
+            history[row["id"]].append({**row, "ended": clock.earliest(row["ended"])})
     finally:
         await connection.close()
     return jobs, history

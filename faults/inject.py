@@ -114,11 +114,8 @@ def _jumper(clock: Clock) -> Callable[[Random, Wait], str]:
     def jump(random: Random, wait: Wait) -> str:
         """Further than a lease lasts, in either direction, and back."""
         seconds = random.choice((-1, 1)) * random.uniform(2, 15) * LEASE_SECONDS
-        try:
-            clock.set(seconds)
+        with clock.moved(seconds):
             wait(random.uniform(2.0, 6.0))
-        finally:
-            clock.set(0)
         return f"by {seconds:+.0f} s"
 
     return jump

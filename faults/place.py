@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 from bench.soak.place import CannotBuild, compiled
 
-from faults.clock import LIBRARIES, Clock
+from faults.clock import LIBRARIES, Clock, clean, give, own_mounts
 from faults.ledger import Ledger
 from faults.program import Program
 from faults.proxy import Proxy
@@ -25,7 +26,9 @@ from openhtc.client.images.layer import Layer
 from openhtc.client.images.layout import ImageConfig, write_layout
 from openhtc.client.images.push import push
 from openhtc.embedded.layout import DataLayout
+from openhtc.embedded.own_programs import STATUS_FRESH_SECONDS
 from openhtc.embedded.ports import LOOPBACK, choose
+from openhtc.embedded.programs import find_postgres
 from openhtc.embedded.settings_files import toml
 
 LEASE_SECONDS = 6
@@ -33,7 +36,9 @@ VCPUS = 4
 """Of each of the three agents."""
 IMAGE = "worker:1"
 LIMIT_VCPUS = 3
+DATABASE = "database"
 _COMMAND_SECONDS = 240
+_READY_SECONDS = 60.0
 _PREFIX = "openhtc-faults-"
 
 
@@ -56,10 +61,21 @@ class Place:
     ports: dict[str, int]
     database_url: str
     clocks: dict[str, Clock]
-    """Of the second server and of one agent."""
+    """Of the database, of the second server and of one agent."""
     project_id: str
     limited_id: str
     """A project that may use LIMIT_VCPUS at a time."""
+
+    def absent(self) -> list[str]:
+        """Which of our programs do not serve, also after a while."""
+        until = time.monotonic() + _READY_SECONDS
+        while (found := self._absent()) and time.monotonic() < until:
+            time.sleep(0.5)
+        return found
+
+    def _absent(self) -> list[str]:
+        found = [agent.name for agent in self.agents if not _is_fresh(self.folder / f"{agent.name}.json")]
+        return found if _is_healthy(self.ports["server"]) else [self.server.name, *found]
 
     @property
     def agent_disk(self) -> Path:
@@ -102,10 +118,14 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
         raise NotPossible("clocks cannot be moved: install the Debian package libfaketime")
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     folder.chmod(0o711)
+    own_mounts()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(clean)
         for name, size in (("data", "5g"), ("agent-1", "3g"), ("agent-2", "3g")):
             _mount(folder / name, size, stack)
+        clocks = {name: Clock(folder / f"{name}.clock") for name in (DATABASE, "second server", "agent 2")}
+        give(find_postgres() / "postgres", clocks[DATABASE], folder / "programs")
         ledger = stack.enter_context(Ledger(ledger_file))
         layout, taken = DataLayout(folder / "data"), set[int]()
         ports = {name: choose(taken) for name in ("api", "server", "to server", "to database")}
@@ -120,11 +140,10 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
         stack.callback(to_database.close)
         to_server = Proxy(ports["to server"], ports["server"])
         stack.callback(to_server.close)
-        clocks = {name: Clock(folder / f"{name}.clock") for name in ("second server", "agent 2")}
         server = Program(
             "second server",
             _second_server(folder, settings, ports),
-            folder / "server.log",
+            folder / "second-server.log",
             {"OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS), **clocks["second server"].env},
         )
         stack.callback(server.close)
@@ -139,7 +158,7 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
         say("building the worker and pushing its image")
         projects = [_project(client, folder, name) for name in ("faults", "limited")]
         _limit(client, projects[1])
-        yield Place(
+        place = Place(
             folder,
             layout,
             client,
@@ -154,6 +173,23 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
             projects[0],
             projects[1],
         )
+        if absent := place.absent():
+            raise NotPossible(f"these do not serve: {', '.join(absent)}")
+        yield place
+
+
+def _is_fresh(status: Path) -> bool:
+    try:
+        return time.time() - status.stat().st_mtime < STATUS_FRESH_SECONDS
+    except OSError:
+        return False
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{port}/healthz", trust_env=False, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def reachable(ports: dict[str, int], ledger: Ledger) -> list[int]:
@@ -202,7 +238,7 @@ def _agent(layout: DataLayout, folder: Path, number: int, ports: dict[str, int],
         "key": key,
         "name": f"agent-{number}",
         "data_dir": str(folder / f"agent-{number}" / "data"),
-        "status_file": str(folder / f"agent-{number}.json"),
+        "status_file": str(folder / f"agent {number}.json"),
         "vcpus": VCPUS,
         "memory_mib": 2048,
         "disk_gib": 40,

@@ -21,13 +21,13 @@ from openhtc.server.supervisor import supervise
 from openhtc.server.turnstile import CONNECTIONS, Turnstile
 from openhtc.server.worker import Worker
 from openhtc.settings.server import ServerSettings, Serves
+from openhtc.storage.clock import LOOK_SECONDS
 from openhtc.storage.database import Database
 from openhtc.storage.migrations import available, pending
 from openhtc.telemetry.logs import configure
 
 _PR_SET_PDEATHSIG = 1
 _OTHER_FILES = 256
-_LOOK_AT_CLOCK_SECONDS = 5.0
 _YOUNG_OBJECTS = 100_000
 """How many more than before there have to be for the garbage collector to look at them; its own is 700."""
 
@@ -152,7 +152,7 @@ def _collect_seldom() -> None:
 async def _keep_time(database: Database) -> None:
     """Servers whose own clocks differ agree on when a lease ends, because none of them goes by its own."""
     while True:
-        await asyncio.sleep(_LOOK_AT_CLOCK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
         try:
             await database.look_at_clock()
         except Unavailable:

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 import structlog
@@ -32,7 +33,7 @@ def supervise(number: int, serve: Callable[[], None]) -> None:
     try:
         workers += (_Worker(serve) for _ in range(number))
         while not stopping:
-            time.sleep(_LOOK_SECONDS)
+            wait([worker.process.sentinel for worker in workers if worker.process.is_alive()], _LOOK_SECONDS)
             for worker in workers:
                 worker.keep_alive()
     finally:

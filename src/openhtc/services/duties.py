@@ -3,6 +3,7 @@
 from openhtc.services.clock import Clock
 from openhtc.services.reports import expire_agent
 from openhtc.storage import leasing
+from openhtc.storage.clock import LOOK_SECONDS
 from openhtc.storage.database import Connection, Database
 
 _AGENTS_AT_ONCE = 20
@@ -11,23 +12,25 @@ _AGENTS_AT_ONCE = 20
 class LeaseExpiry:
     """Takes back the jobs of agents that were not heard from in time.
 
-    Nothing for the length of a lease after the database's own clock was moved: every lease would seem over at once,
-    while its agent rightly works on.
+    Nothing for a while after the database's own clock was moved: every lease would seem over at once, while its agent
+    rightly works on. All servers have to learn of it first, and then hear from all agents.
     """
 
     every_seconds = 1.0
     name = "lease_expiry"
 
-    def __init__(self, database: Database, clock: Clock, lease_seconds: float) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, lease_seconds: float, learn_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._lease_seconds = lease_seconds
+        self._patience = lease_seconds + learn_seconds
 
     async def run_once(self) -> int:
         """Returns how many times leases were taken back; each agent is a transaction of its own."""
 
         async def work(connection: Connection) -> int:
-            if self._database.now.stepped_within(self._lease_seconds):
+            if self._database.now.stepped_within(self._patience):
                 return 0
             now = self._clock()
             expired = await leasing.expired_agents(connection, now, 1)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import structlog
 
+LOOK_SECONDS = 5.0
+"""How often each server compares: it may take so long until all of them know that the database's clock was moved."""
 _ASKS = 3
 _DRIFT = 0.0005
 """How far two clocks may run apart, as a share of the time: five times what the worst common oscillators do."""
