@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from openhtc.domain.attempts import LONGEST_REST_SECONDS
 from openhtc.domain.enums import Architecture, Outcome, Priority
 from openhtc.domain.identity import Caller, User
 from openhtc.domain.retention import JOBS_KEPT
@@ -17,7 +18,7 @@ from openhtc.domain.work import AgentHello, Capacity, JobReport, LogChunk, Repor
 from openhtc.services.admission import Admission
 from openhtc.services.cancelling import Cancelling
 from openhtc.services.clock import micros
-from openhtc.services.duties import LeaseExpiry
+from openhtc.services.duties import LeaseExpiry, RestEnd
 from openhtc.services.reports import Reports
 from openhtc.storage import identity, jobs, leasing, limits, projects
 from openhtc.storage.database import Database
@@ -25,6 +26,7 @@ from openhtc.storage.identity import UserRow
 from openhtc.storage.jobs import NewBatch
 from openhtc.storage.leasing import Granted
 from openhtc.storage.regions import MappedRegion, set_region
+from openhtc.storage.transitions import end_rests
 
 SECRET_KEY = "a secret for tests"
 REGION = "AWS_US_WEST_2"
@@ -85,6 +87,7 @@ class World:
     def __post_init__(self) -> None:
         self.reports = Reports(self.database, self.clock, LEASE_SECONDS)
         self.expiry = LeaseExpiry(self.database, self.clock, LEASE_SECONDS)
+        self.rest_end = RestEnd(self.database, self.clock)
         self.cancelling = Cancelling(self.database, self.clock)
         self.admission = Admission(self.database, self.clock)
 
@@ -221,6 +224,13 @@ class World:
         )
         return sorted(granted, key=lambda g: (g.batch_no, g.idx))
 
+    async def end_rests(self) -> int:
+        """As if the longest rest had passed."""
+        longest = timedelta(seconds=LONGEST_REST_SECONDS)
+        return await self.database.run(
+            lambda connection: end_rests(connection, self.clock() + longest, longest, 1000)
+        )
+
     async def report(self, agent: int, *items: JobReport | LogChunk, **facts: Any) -> ReportAnswer:
         news = [item for item in items if isinstance(item, JobReport)]
         chunks = [item for item in items if isinstance(item, LogChunk)]
@@ -303,8 +313,8 @@ FROM jobs j JOIN batches b USING (batch_no) GROUP BY b.task_id, b.group_label OR
 _WRONG_BATCHES = """
 SELECT * FROM (
     SELECT b.batch_no, b.held, b.runnable, b.active, count(*) FILTER (WHERE j.status = 0) AS held_jobs,
-           count(*) FILTER (WHERE j.status = 2) AS runnable_jobs,
-           count(*) FILTER (WHERE j.status IN (3, 4)) AS active_jobs
+           count(*) FILTER (WHERE j.status = 2 AND j.rests_until IS NULL) AS runnable_jobs,
+           count(*) FILTER (WHERE j.status IN (3, 4) OR j.status = 2 AND j.rests_until IS NOT NULL) AS active_jobs
     FROM batches b LEFT JOIN jobs j USING (batch_no) GROUP BY b.batch_no
 ) c WHERE held <> held_jobs OR runnable <> runnable_jobs OR active <> active_jobs
 """

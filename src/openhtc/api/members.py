@@ -49,7 +49,7 @@ MEMBERS = {
     "lifecycleStatus": "ACTIVE takes jobs, ARCHIVED does not, DELETED is final",
     "maxDiskGiB": "What the program may write to its file system",
     "maxMemory": "MiB that the program may use",
-    "maxRetries": "How often a failed attempt is repeated; a lost node and a time-out do not count",
+    "maxRetries": "How often a failed attempt is repeated, after 1, 2, 4 s …; a lost node and a time-out do not count",
     "maxVCpus": "vCPUs that the program may use",
     "message": "The refusal in words, or a line without its end",
     "modifierRole": "Who may change the limit",

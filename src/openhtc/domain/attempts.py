@@ -7,6 +7,9 @@ from openhtc.domain.enums import FailureCode, Outcome
 MAX_LOSSES = 10
 """Attempts of one job that may be lost with their node before the job is taken for the cause."""
 
+FIRST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 60.0
+
 CANCELLED_REASON = "Cancelled by user"
 
 _FAILURES = {
@@ -32,6 +35,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     failures: int
     losses: int
+    rest_seconds: float = 0.0
+    """Before it may be tried again."""
 
 
 def judge(
@@ -49,6 +54,10 @@ def judge(
     Failures of the program or its start use up retries; a time-out and a cancellation are never retried;
     what the node did is repeated without using up a retry, MAX_LOSSES times; what was handed back or had to make
     room is repeated as often as that happens.
+
+    What made an attempt fail may pass, so the next one comes after a second, the one after that after two, and so on
+    up to a minute. After a first loss it comes at once, on another node; later ones may be the job's own doing, or the
+    node that took it again is the one that is broken.
     """
     if outcome is Outcome.EXITED and exit_code == 0:
         return Verdict(True, False, None, reason or "Completed", failures, losses)
@@ -58,12 +67,19 @@ def judge(
         return Verdict(False, True, None, reason, failures, losses)
     if outcome in _LOSSES:
         losses += 1
-        again = losses < MAX_LOSSES
+        again, rest = losses < MAX_LOSSES, _rest(losses - 1)
     else:
         failures += 1
-        again = outcome in _RETRIED and failures <= max_retries
+        again, rest = outcome in _RETRIED and failures <= max_retries, _rest(failures)
     said = reason or _default_reason(outcome, exit_code)
-    return Verdict(False, again, None if again else _FAILURES[outcome], said, failures, losses)
+    if again:
+        return Verdict(False, True, None, said, failures, losses, rest)
+    return Verdict(False, False, _FAILURES[outcome], said, failures, losses)
+
+
+def _rest(before: int) -> float:
+    """After so many that count."""
+    return 0.0 if before < 1 else min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2.0 ** (before - 1))
 
 
 def _default_reason(outcome: Outcome, exit_code: int | None) -> str:

@@ -22,7 +22,7 @@ from openhtc.services.cleaning import (
 )
 from openhtc.services.clusters import Clusters
 from openhtc.services.dimensions import Dimensions
-from openhtc.services.duties import LeaseExpiry
+from openhtc.services.duties import LeaseExpiry, RestEnd
 from openhtc.services.images import Images, RegistryAccess
 from openhtc.services.jobs import Jobs
 from openhtc.services.leasing import Leasing
@@ -92,7 +92,8 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
         strict_architecture=settings.strict_architecture,
     )
     expiry = LeaseExpiry(database, database.now, settings.lease_seconds)
-    duties: list[Duty] = [expiry, admission, cancelling, preemption, *cleaning]
+    rests = RestEnd(database, database.now)
+    duties: list[Duty] = [expiry, rests, admission, cancelling, preemption, *cleaning]
     # Agents that could not be heard while no server or no database was there are given the time to be heard again.
     patience = {expiry.name: float(settings.lease_seconds)}
     keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room}, patience)

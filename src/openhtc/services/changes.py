@@ -1,6 +1,6 @@
 """Collects what a transaction does to leased jobs, and applies it at once."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from openhtc.domain.attempts import Verdict, judge
@@ -56,7 +56,7 @@ class Changes:
         )
         started = self._started(job, report)
         ended = _between(started or job.leased_at, from_micros(report.ended_at or 0), self._now)
-        self._transitions.append(_end(job, report, verdict, started, ended))
+        self._transitions.append(_end(job, report, verdict, started, ended, self._now))
         self._ended_tasks.add(job.task_id)
         self.concluded.add(job.lease)
 
@@ -92,7 +92,12 @@ def _between(earliest: datetime, reported: datetime, now: datetime) -> datetime:
 
 
 def _end(
-    job: LeasedJob, report: JobReport, verdict: Verdict, started: datetime | None, ended: datetime
+    job: LeasedJob,
+    report: JobReport,
+    verdict: Verdict,
+    started: datetime | None,
+    ended: datetime,
+    now: datetime,
 ) -> Transition:
     status = StatusCode.SUCCEEDED if verdict.succeeded else StatusCode.FAILED
     usage = report.usage or Usage()
@@ -110,4 +115,5 @@ def _end(
         max_memory_mib=usage.max_memory_mib,
         failures=verdict.failures,
         losses=verdict.losses,
+        rests_until=now + timedelta(seconds=verdict.rest_seconds) if verdict.rest_seconds else None,
     )

@@ -1,12 +1,18 @@
 """What must be done from time to time. Each duty is safe to run twice and by two servers at once."""
 
+from datetime import timedelta
+
+from openhtc.domain.attempts import LONGEST_REST_SECONDS
 from openhtc.services.clock import Clock
 from openhtc.services.reports import expire_agent
 from openhtc.storage import leasing
 from openhtc.storage.clock import LOOK_SECONDS
 from openhtc.storage.database import Connection, Database
+from openhtc.storage.transitions import end_rests
 
 _AGENTS_AT_ONCE = 20
+_JOBS_AT_ONCE = 1000
+_LONGEST_REST = timedelta(seconds=LONGEST_REST_SECONDS)
 
 
 class LeaseExpiry:
@@ -44,3 +50,27 @@ class LeaseExpiry:
         while ended < _AGENTS_AT_ONCE and await self._database.run(work) > 0:
             ended += 1
         return ended
+
+
+class RestEnd:
+    """Lets nodes have jobs again that rested after a failed attempt."""
+
+    every_seconds = 0.5
+    name = "rest_end"
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run_once(self) -> int:
+        """Returns how many jobs there were."""
+
+        async def work(connection: Connection) -> int:
+            return await end_rests(connection, self._clock(), _LONGEST_REST, _JOBS_AT_ONCE)
+
+        total = 0
+        while (ended := await self._database.run(work)) > 0:
+            total += ended
+            if ended < _JOBS_AT_ONCE:
+                break
+        return total

@@ -44,6 +44,7 @@ CHECKS = (
     Check("leases_of_ended_agents", "only live agents hold leases"),
     Check("overdue_leases", "leases that have run out are taken back"),
     Check("overdue_cancellations", "cancellations are carried out"),
+    Check("overdue_rests", "rests after failed attempts end"),
     Check("contradictory_jobs", "status, times and end of a job go together"),
     Check("untold_attempts", "every attempt is told, and none follows a success"),
     Check("wrong_charges", "retries are used up by what the program did only"),
@@ -76,6 +77,7 @@ class Verification:
             "missing_jobs": now - JOBS_KEPT,
             "overdue_leases": now - _KEEPER_GRACE - self._lease,
             "overdue_cancellations": now - _KEEPER_GRACE,
+            "overdue_rests": now - _KEEPER_GRACE,
             "wrong_charges": MAX_LOSSES,
             "gaps_in_logs": now - JOBS_KEPT,
         }

@@ -27,17 +27,16 @@ class WaitingReasons:
         self._nodes: dict[UUID, tuple[datetime, list[NodeKind]]] = {}
 
     async def explain(self, connection: Connection, found: Sequence[Job]) -> list[Job]:
-        """The same jobs; those that are runnable have a reason where no live node could ever take them."""
+        """The same jobs; those that are runnable have a reason where they rest or no live node could ever take them."""
         reasons: dict[int, str | None] = {}
         for job in found:
-            if job.job_status is JobStatus.RUNNABLE and job.batch_no not in reasons:
+            if _waits(job) and job.batch_no not in reasons:
                 nodes = await self._of_project(connection, job.batch.project_id)
                 reasons[job.batch_no] = obstacle(_needs(job.batch), nodes, strict=self._strict)
-        if not any(reasons.values()):
+        if not reasons:
             return list(found)
         return [
-            replace(job, reason=reasons[job.batch_no]) if job.job_status is JobStatus.RUNNABLE else job
-            for job in found
+            replace(job, reason=reasons[job.batch_no] or _rest(job)) if _waits(job) else job for job in found
         ]
 
     async def _of_project(self, connection: Connection, project_id: UUID) -> list[NodeKind]:
@@ -50,6 +49,19 @@ class WaitingReasons:
             self._nodes.clear()
         self._nodes[project_id] = (now, nodes)
         return nodes
+
+
+def _waits(job: Job) -> bool:
+    return job.job_status is JobStatus.RUNNABLE
+
+
+def _rest(job: Job) -> str | None:
+    until = job.rests_until
+    return (
+        None
+        if until is None
+        else f"waiting: attempt {job.attempt + 1} is to begin at {until:%FT%TZ} or later"
+    )
 
 
 def _needs(batch: Batch) -> Needs:

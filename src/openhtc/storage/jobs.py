@@ -78,6 +78,7 @@ class Job(msgspec.Struct, frozen=True):
     started_at: datetime | None
     ended_at: datetime | None
     cancelled_at: datetime | None
+    rests_until: datetime | None
     failure: str | None
     reason: str | None
     agent_no: int | None

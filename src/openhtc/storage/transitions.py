@@ -1,7 +1,7 @@
 """Applies decided changes to leased jobs, all of a bundle in one statement."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -31,6 +31,8 @@ class Transition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reason: str | None = None
     cpu_ms: int | None = None
     max_memory_mib: int | None = None
+    rests_until: datetime | None = None
+    """Of a job that goes back and is not to be tried again at once."""
 
 
 async def apply(connection: Connection, transitions: Sequence[Transition]) -> None:
@@ -51,7 +53,14 @@ async def apply(connection: Connection, transitions: Sequence[Transition]) -> No
             [t.max_memory_mib for t in transitions],
             [t.failures for t in transitions],
             [t.losses for t in transitions],
+            [t.rests_until for t in transitions],
         )
+
+
+async def end_rests(connection: Connection, now: datetime, longest: timedelta, most: int) -> int:
+    """Jobs that have rested may be leased again. Returns how many; with ``most`` or more of them there are others."""
+    ended = await connection.fetch(_SQL["end_rests"], now, now + longest, most)
+    return len(ended)
 
 
 async def _keep_attempts(connection: Connection, requeued: Sequence[Transition]) -> None:

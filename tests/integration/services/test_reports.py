@@ -109,6 +109,7 @@ async def test_retries_until_they_are_used_up(world: World) -> None:
         assert grant.attempt == attempt
         await world.report(agent, world.start(grant), world.end(grant, exit_code=attempt))
         assert await world.statuses(batch) == [expected]
+        await world.end_rests()
     job = await world.job(batch)
     assert (job["exit_code"], job["failure"]) == (3, "ErrorNonZeroContainerExitCode")
     kept = await world.rows("SELECT attempt, exit_code, outcome, reason FROM attempts ORDER BY attempt")
@@ -226,6 +227,7 @@ async def test_events_tell_the_whole_story_in_order(core: Core) -> None:
     agent = await world.agent()
     (first,) = await world.grant(agent, (batch, 1))
     await world.report(agent, world.start(first), world.end(first, exit_code=4))
+    await world.end_rests()
     (second,) = await world.grant(agent, (batch, 1))
     await world.report(agent, world.start(second), world.end(second))
     place = (str(task.project), str(task.id), f"{batch.id}:0")
@@ -307,6 +309,7 @@ async def test_chunks_of_an_attempt_that_is_over_are_gone(world: World) -> None:
 async def test_the_next_attempt_goes_on_behind_the_lines_of_the_former(world: World) -> None:
     batch, agent, grant = await one_job(world, max_retries=1)
     await world.report(agent, chunk(grant, "logs/1/a", 3, first=75), world.end(grant, exit_code=1))
+    await world.end_rests()
     (again,) = await world.grant(agent, (batch, 1))
     assert again.log_floor_ns == 77
     await world.report(agent, chunk(again, "logs/1/b", 2, first=78))

@@ -45,6 +45,7 @@ async def test_invariant_2_fencing_tokens_only_grow(world: World) -> None:
         assert min(g.lease for g in granted) > max(seen, default=0)
         seen += [g.lease for g in granted]
         await world.report(agent, *(world.end(g, exit_code=1) for g in granted))
+        assert await world.end_rests() == 2
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -176,6 +177,9 @@ async def test_invariant_4_counters_follow_every_step(world: World) -> None:
             world.start(grants[3]),
         )
         await world.check_counters()
+        if group == "left":
+            assert await world.end_rests() == 1
+            await world.check_counters()
         await world.cancel(task, group)
         await world.check_counters()
     world.clock.step(LEASE_SECONDS + 1)
@@ -201,10 +205,12 @@ async def test_invariant_6_a_lost_node_uses_up_no_retry(world: World) -> None:
         assert len(await world.grant(agent, (batch, 1))) == 1
         world.clock.step(LEASE_SECONDS + 1)
         assert await world.expiry.run_once() == 1
+        await world.end_rests()
     agent = await world.agent()
     for expected in (RUNNABLE, FAILED):
         (grant,) = await world.grant(agent, (batch, 1))
         await world.report(agent, world.end(grant, exit_code=1))
+        await world.end_rests()
         assert await world.statuses(batch) == [expected]
     job = await world.job(batch)
     assert (job["failures"], job["losses"], job["attempt"]) == (2, 3, 5)
@@ -230,6 +236,7 @@ async def test_invariant_6_a_job_that_takes_its_nodes_with_it_ends(world: World)
         await world.report(agent, world.start(grant))
         world.clock.step(LEASE_SECONDS + 1)
         await world.expiry.run_once()
+        await world.end_rests()
     job = await world.job(batch)
     assert (job["status"], job["losses"]) == (FAILED, MAX_LOSSES)
     assert job["failure"] == "ErrorInstanceTermination"

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openhtc.domain.attempts import MAX_LOSSES
+from openhtc.domain.attempts import LONGEST_REST_SECONDS, MAX_LOSSES
 from openhtc.domain.enums import LifecycleStatus, Outcome
 from openhtc.domain.errors import InvalidRequest, Unauthorized
 from openhtc.domain.identity import Caller
@@ -37,6 +37,7 @@ from ..world import LEASE_SECONDS, Batch, Clock, Task, World, caller
 T = TypeVar("T")
 HELD, RUNNABLE, STARTING, RUNNING, SUCCEEDED, FAILED = 0, 2, 3, 4, 5, 6
 RELEASED = (RUNNABLE, STARTING, RUNNING)
+LONGEST_REST = timedelta(seconds=LONGEST_REST_SECONDS)
 LEASE = timedelta(seconds=LEASE_SECONDS)
 CODES = {
     Outcome.EXITED: "ErrorNonZeroContainerExitCode",
@@ -61,6 +62,7 @@ COLUMNS = (
     "ended_at",
     "cancelled_at",
     "recalled_at",
+    "rests_until",
     "exit_code",
     "failure",
 )
@@ -84,6 +86,7 @@ class Job:
     ended_at: datetime | None = None
     cancelled_at: datetime | None = None
     recalled_at: datetime | None = None
+    rests_until: datetime | None = None
     exit_code: int | None = None
     failure: str | None = None
     history: list[str] = field(default_factory=list)
@@ -105,6 +108,8 @@ class Job:
             self._finish(FAILED, ended, code, None)
         elif self._costs(outcome):
             self._requeue(outcome, ended)
+            if rest := self._rest(outcome):
+                self.rests_until = now + timedelta(seconds=rest)
         else:
             self._finish(FAILED, ended, code, CODES[outcome])
 
@@ -117,6 +122,14 @@ class Job:
             return self.losses < MAX_LOSSES
         self.failures += 1
         return outcome is not Outcome.TIMED_OUT and self.failures <= self.max_retries
+
+    def _rest(self, outcome: Outcome) -> int:
+        """Seconds before the next attempt."""
+        if outcome in (Outcome.HANDED_BACK, Outcome.PREEMPTED):
+            return 0
+        if outcome in (Outcome.NODE_LOST, Outcome.NODE_FAULT):
+            return (0, 1, 2, 4, 8, 16, 32, 60, 60)[self.losses - 1]
+        return (1, 2, 4)[self.failures - 1]
 
     def _finish(self, status: int, at: datetime, code: int | None, failure: str | None) -> None:
         self.status, self.ended_at, self.exit_code, self.failure = status, at, code, failure
@@ -242,7 +255,8 @@ class LifeOfJobs(RuleBasedStateMachine):
     def lease(self, data: st.DataObject, n: int, delay: int) -> None:
         agent = data.draw(st.sampled_from([agent for agent in self.agents if not agent.ended]))
         batch = data.draw(st.sampled_from(self.batches))
-        waiting = [i for i in range(batch.size) if self.jobs[batch.no, i].status == RUNNABLE]
+        rows = [self.jobs[batch.no, index] for index in range(batch.size)]
+        waiting = [i for i, job in enumerate(rows) if job.status == RUNNABLE and job.rests_until is None]
         if batch.no in self.cancelling:
             waiting = []
         newest = max((g.lease for g in self.granted), default=0)
@@ -352,6 +366,7 @@ class LifeOfJobs(RuleBasedStateMachine):
                 job.cancelled_at = at
                 if job.lease is None:
                     job.status, job.ended_at = FAILED, max(at, job.queued_at or at)
+                    job.rests_until = None
         self.cancelling.clear()
 
     @precondition(lambda self: any(job.lease for job in self.jobs.values()))
@@ -382,7 +397,17 @@ class LifeOfJobs(RuleBasedStateMachine):
                 if job.lease and job.agent == agent.number:
                     job.end(Outcome.NODE_LOST, None, now, now)
 
-    @rule(seconds=st.sampled_from([-20, -1, 0.000001, 1, LEASE_SECONDS / 2, LEASE_SECONDS + 1]))
+    @rule()
+    def end_rests(self) -> None:
+        """Also those that were begun before the clock went back."""
+        self.do(self.world.rest_end.run_once())
+        now = self.clock.now
+        for job in self.jobs.values():
+            until = job.rests_until
+            if until is not None and not now < until <= now + LONGEST_REST:
+                job.rests_until = None
+
+    @rule(seconds=st.sampled_from([-100, -20, -1, 0.000001, 1, LEASE_SECONDS / 2, LEASE_SECONDS + 1]))
     def time_passes(self, seconds: float) -> None:
         self.clock.step(seconds)
 
@@ -417,7 +442,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     def teardown(self) -> None:
         """What `openhtc verify` says, too slow for every step; nobody does what is due, and the clock goes back."""
         found = self.do(Verification(self.world.database, self.clock).run(None, 5))
-        excused = ("overdue_leases", "overdue_cancellations", "exceeded_limits")
+        excused = ("overdue_leases", "overdue_cancellations", "overdue_rests", "exceeded_limits")
         assert [each for each in found if each.broken and each.check not in excused] == []
 
 

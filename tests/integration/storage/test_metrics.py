@@ -134,6 +134,7 @@ async def test_a_start_and_a_failure_in_one_report(checked: World) -> None:
     for _ in range(2):
         (grant,) = await checked.grant(agent, (batch, 1))
         await checked.report(agent, checked.start(grant), checked.end(grant, exit_code=2))
+        await checked.end_rests()
     found = await at(checked, task)
     assert (found.starts, found.requeued[Outcome.EXITED]) == (2, 1)
     assert found.failed[FailureCode.NON_ZERO_EXIT] == 1
@@ -314,6 +315,7 @@ async def test_queue_ages(world: World) -> None:
     world.clock.step(10)
     assert await since() == 10, "nothing of the old batch waits"
     await world.report(agent, *(world.end(grant, exit_code=1) for grant in grants))
+    assert await world.end_rests() == 2
     assert await since() == 10, "those that came back have waited for less time"
     await world.grant(agent, (new, 1))
     assert await since() == 10

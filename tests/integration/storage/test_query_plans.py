@@ -1,6 +1,7 @@
 """The statements that run all the time read what they answer, not the whole table."""
 
 import json
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import pytest
@@ -85,6 +86,11 @@ async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
     task, mine = crowd
     agent = await world.agent()
     grants = await world.grant(agent, (mine[50], 100))
+    now, minute = world.clock(), timedelta(minutes=1)
+    for batch, until in ((mine[60], now), (mine[61], now + minute / 2)):
+        await world.rows(
+            "UPDATE jobs SET rests_until = $1 WHERE batch_no = $2 AND idx < 100", until, batch.no
+        )
     plans = {
         "lease": (leasing._SQL["lease_jobs"], ([mine[70].no], [100], agent, world.clock()), 300),
         "lease of a drained batch": (
@@ -98,6 +104,7 @@ async def test_no_statement_of_the_hot_paths_reads_the_whole_table(
             ([g.batch_no for g in grants], [g.idx for g in grants], [g.lease for g in grants]),
             100,
         ),
+        "end of rests": (leasing._SQL["end_rests"], (now, now + minute, 1000), 600),
         "one job": (jobs._SQL["find_job"], (mine[40].id, 17, task.id), 1),
     }
     too_many = {}

@@ -22,6 +22,7 @@ DAMAGE = {
     "leases_of_ended_agents": "UPDATE agents SET ended_at = seen_at WHERE agent_no = 2",
     "overdue_leases": "UPDATE agents SET expires_at = seen_at - interval '2 minutes' WHERE agent_no = 2",
     "overdue_cancellations": "UPDATE batches SET cancelling_at = created_at - interval '1 day' WHERE batch_no = 1",
+    "overdue_rests": "UPDATE jobs SET rests_until = queued_at - interval '2 minutes' WHERE batch_no = 1 AND status = 2",
     "contradictory_jobs": "UPDATE jobs SET cancelled_at = queued_at WHERE batch_no = 1 AND status = 2",
     "untold_attempts": "DELETE FROM attempts WHERE batch_no = 1 AND idx = 1",
     "wrong_charges": "UPDATE attempts SET outcome = 'NODE_LOST' WHERE outcome = 'EXITED'",

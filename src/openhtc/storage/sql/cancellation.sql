@@ -31,7 +31,8 @@ WHERE jobs_before < $2
 UPDATE jobs j SET cancelled_at = b.cancelling_at,
        status = CASE WHEN j.lease IS NULL THEN 6 ELSE j.status END,
        ended_at = CASE WHEN j.lease IS NULL THEN greatest(b.cancelling_at, j.queued_at) END,
-       reason = CASE WHEN j.lease IS NULL THEN $2 END
+       reason = CASE WHEN j.lease IS NULL THEN $2 END,
+       rests_until = NULL
 FROM batches b
 WHERE b.batch_no = ANY ($1) AND j.batch_no = b.batch_no AND b.cancelling_at IS NOT NULL
   AND j.ended_at IS NULL AND j.cancelled_at IS NULL

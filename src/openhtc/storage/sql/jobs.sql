@@ -16,7 +16,8 @@ FROM unnest($1::bigint[], $2::int[]) AS b (batch_no, size),
 SELECT b.batch_no, b.id, b.task_id, b.project_id, b.group_label, b.created_by, b.created_at, b.request,
        b.region, b.vcpus, b.memory_mib, b.disk_gib, b.exec_timeout_seconds, b.workspace_id,
        j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
-       j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
+       j.ended_at, j.cancelled_at, j.rests_until, j.failure, j.reason, j.agent_no, a.name AS node,
+       a.architecture AS node_architecture
 FROM batches b
 JOIN jobs j ON j.batch_no = b.batch_no
 LEFT JOIN agents a ON a.agent_no = j.agent_no
@@ -24,7 +25,8 @@ WHERE b.id = $1 AND j.idx = $2 AND b.task_id = $3
 
 -- name: page_jobs
 SELECT j.batch_no, j.idx, j.status, j.attempt, j.failures, j.exit_code, j.queued_at, j.leased_at, j.started_at,
-       j.ended_at, j.cancelled_at, j.failure, j.reason, j.agent_no, a.name AS node, a.architecture AS node_architecture
+       j.ended_at, j.cancelled_at, j.rests_until, j.failure, j.reason, j.agent_no, a.name AS node,
+       a.architecture AS node_architecture
 FROM page_of_jobs($1, $2, $3, $4, $5, $6, $7, $8) page
 JOIN jobs j ON j.batch_no = page.found_batch AND j.idx = page.found_idx
 LEFT JOIN agents a ON a.agent_no = j.agent_no

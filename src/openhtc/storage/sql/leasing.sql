@@ -87,7 +87,7 @@ WITH picked AS (
     JOIN batches b ON b.batch_no = w.batch_no AND b.cancelling_at IS NULL
     CROSS JOIN LATERAL (
         SELECT batch_no, idx FROM jobs
-        WHERE batch_no = w.batch_no AND status = 2
+        WHERE batch_no = w.batch_no AND status = 2 AND rests_until IS NULL
         ORDER BY idx LIMIT w.n FOR UPDATE SKIP LOCKED
     ) j
 )
@@ -143,7 +143,8 @@ JOIN jobs j ON j.batch_no = r.batch_no AND j.idx = r.idx
 
 -- name: move_jobs
 -- Every change of a bundle in one statement, so that the counters' trigger runs once and locks its rows in one order.
--- status 4: the attempt runs. 2: the attempt is over and the job goes back to the queue. 5 and 6: the job is over.
+-- status 4: the attempt runs. 2: the attempt is over and the job goes back to the queue, where it may have to rest first.
+-- 5 and 6: the job is over.
 UPDATE jobs j SET
     status = r.status,
     lease = CASE WHEN r.status = 4 THEN j.lease END,
@@ -159,12 +160,28 @@ UPDATE jobs j SET
     cpu_ms = r.cpu_ms,
     max_memory_mib = r.max_memory_mib,
     failures = r.failures,
-    losses = r.losses
+    losses = r.losses,
+    rests_until = r.rests_until
 FROM unnest($1::bigint[], $2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::int[], $7::text[],
-            $8::text[], $9::bigint[], $10::int[], $11::smallint[], $12::smallint[])
+            $8::text[], $9::bigint[], $10::int[], $11::smallint[], $12::smallint[], $13::timestamptz[])
      AS r (batch_no, idx, status, started_at, ended_at, exit_code, failure, reason, cpu_ms, max_memory_mib,
-           failures, losses)
+           failures, losses, rests_until)
 WHERE j.batch_no = r.batch_no AND j.idx = r.idx
+
+-- name: end_rests
+-- Jobs whose rest is over at $1; one that is to last beyond $2 was begun before the clock went back. Both are found by
+-- the index of those that rest, however many others there are.
+WITH due AS MATERIALIZED (
+    (SELECT batch_no, idx FROM jobs WHERE rests_until <= $1 ORDER BY rests_until LIMIT $3)
+    UNION ALL
+    (SELECT batch_no, idx FROM jobs WHERE rests_until > $2 ORDER BY rests_until LIMIT $3)
+), locked AS MATERIALIZED (
+    SELECT j.batch_no, j.idx FROM jobs j JOIN due USING (batch_no, idx)
+    WHERE j.rests_until <= $1 OR j.rests_until > $2
+    ORDER BY j.batch_no, j.idx FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE jobs j SET rests_until = NULL FROM locked WHERE j.batch_no = locked.batch_no AND j.idx = locked.idx
+RETURNING 1
 
 -- name: touch_tasks
 -- Tasks whose row is held by somebody are passed over: whoever holds it is just about to move the time, or submits jobs

@@ -38,9 +38,9 @@ CROSS JOIN LATERAL (
      ORDER BY batch_no DESC LIMIT 1)
 ) b
 CROSS JOIN LATERAL (
-    (SELECT queued_at FROM jobs WHERE batch_no = b.batch_no AND status = 2 ORDER BY idx LIMIT 1)
+    (SELECT queued_at FROM jobs WHERE batch_no = b.batch_no AND status = 2 AND rests_until IS NULL ORDER BY idx LIMIT 1)
     UNION ALL
-    (SELECT queued_at FROM jobs WHERE batch_no = b.batch_no AND status = 2 ORDER BY idx DESC LIMIT 1)
+    (SELECT queued_at FROM jobs WHERE batch_no = b.batch_no AND status = 2 AND rests_until IS NULL ORDER BY idx DESC LIMIT 1)
 ) j
 GROUP BY w.project_id, w.region
 

@@ -48,7 +48,7 @@ ORDER BY j.agent_no, j.lease
 -- name: waited_since
 -- Of the given batches those with a job that has waited since $2 or longer.
 SELECT w.batch_no FROM unnest($1::bigint[]) AS w (batch_no)
-WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.batch_no = w.batch_no AND j.status = 2 AND j.queued_at <= $2)
+WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.batch_no = w.batch_no AND j.status = 2 AND j.rests_until IS NULL AND j.queued_at <= $2)
 
 -- name: recall_jobs
 -- Jobs that have ended meanwhile, or changed hands, are left alone.

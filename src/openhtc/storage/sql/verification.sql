@@ -54,6 +54,14 @@ SELECT 'batch ' || b.id AS place, 'cancelled at ' || b.cancelling_at || ', and i
 FROM batches b WHERE b.cancelling_at < $3::timestamptz AND ($1::uuid IS NULL OR b.task_id = $1)
 ORDER BY b.batch_no LIMIT $2
 
+-- name: overdue_rests
+-- Jobs that rested until $3 or before may be leased again.
+SELECT 'job ' || b.id || ':' || j.idx AS place, 'it rests since ' || j.queued_at || ' until ' || j.rests_until AS problem,
+       count(*) OVER () AS total
+FROM jobs j JOIN batches b USING (batch_no)
+WHERE j.rests_until < $3::timestamptz AND ($1::uuid IS NULL OR b.task_id = $1)
+ORDER BY j.batch_no, j.idx LIMIT $2
+
 -- name: contradictory_jobs
 -- What no column's constraint says: how status, times, end and cancellation of one job go together.
 SELECT 'job ' || b.id || ':' || j.idx AS place, w.problem, count(*) OVER () AS total
@@ -61,6 +69,7 @@ FROM jobs j JOIN batches b USING (batch_no) CROSS JOIN LATERAL (VALUES (CASE
     WHEN j.idx < 0 OR j.idx >= b.size THEN format('its index is not one of a batch of %s', b.size)
     WHEN j.status = 0 AND j.queued_at IS NOT NULL THEN 'it is held and has been released'
     WHEN j.status IN (2, 3, 4) AND j.queued_at IS NULL THEN 'it was never released and is not held'
+    WHEN j.status = 2 AND j.rests_until IS NOT NULL AND j.attempt < 1 THEN 'it rests and was never tried'
     WHEN j.status IN (0, 2) AND j.cancelled_at IS NOT NULL THEN 'it was cancelled and waits all the same'
     WHEN j.status IN (0, 2) AND (j.leased_at IS NOT NULL OR j.agent_no IS NOT NULL) THEN 'it waits and is on a node'
     WHEN j.status IN (3, 4) AND (j.leased_at IS NULL OR j.attempt < 1) THEN 'it is on a node and in no attempt'
@@ -150,8 +159,8 @@ SELECT 'batch ' || id AS place,
        count(*) OVER () AS total
 FROM (
     SELECT b.batch_no, b.id, b.held, b.runnable, b.active, count(*) FILTER (WHERE j.status = 0) AS held_jobs,
-           count(*) FILTER (WHERE j.status = 2) AS runnable_jobs,
-           count(*) FILTER (WHERE j.status IN (3, 4)) AS active_jobs
+           count(*) FILTER (WHERE j.status = 2 AND j.rests_until IS NULL) AS runnable_jobs,
+           count(*) FILTER (WHERE j.status IN (3, 4) OR j.status = 2 AND j.rests_until IS NOT NULL) AS active_jobs
     FROM batches b LEFT JOIN jobs j USING (batch_no) WHERE $1::uuid IS NULL OR b.task_id = $1 GROUP BY b.batch_no
 ) c
 WHERE (held, runnable, active) <> (held_jobs, runnable_jobs, active_jobs)
