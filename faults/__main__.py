@@ -44,9 +44,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=300, help="default %(default)s")
     parser.add_argument("--seed", type=int, help="decides which faults come when; default: random")
     parser.add_argument("--only", action="append", help="only faults whose name begins so")
+    parser.add_argument(
+        "--former",
+        type=Path,
+        help="the Python of another release, of a tree that was set up: the second server and an agent are"
+        " of that one and of this one by turns",
+    )
     parser.add_argument("--report", type=Path, default=Path("faults.json"), help="default %(default)s")
     parser.add_argument("--keep-logs", type=Path, help="where to copy the logs of all programs to")
     options = parser.parse_args()
+    if options.former is not None:
+        options.former = options.former.absolute()
     if options.seed is None:
         options.seed = secrets.randbits(32)
     return options
@@ -56,7 +64,7 @@ def main() -> int:
     options = arguments()
     configure("warning", json=False)
     try:
-        with made(options.report.with_suffix(".ledger"), say) as place:
+        with made(options.report.with_suffix(".ledger"), say, options.former) as place:
             report = suffer(place, options)
             if options.keep_logs is not None:
                 _copy_logs(place, options.keep_logs)
@@ -91,7 +99,8 @@ def suffer(place: Place, options: argparse.Namespace) -> dict[str, object]:
     watcher.stop()
     say("checking every job against the ledger")
     findings = judge(place, submitter.submitted, _unheard(book, began))
-    return _report(book, findings, watcher, submitter, seconds, settled)
+    report = _report(book, findings, watcher, submitter, seconds, settled)
+    return report if options.former is None else {"former_release": str(options.former), **report}
 
 
 def _unheard(book: Book, began: float) -> list[tuple[float, float]]:

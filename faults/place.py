@@ -110,8 +110,12 @@ def up(layout: DataLayout, port: int, forward: list[int]) -> None:
 
 
 @contextmanager
-def made(ledger_file: Path, say: Say) -> Iterator[Place]:
-    """Everything is removed afterwards, also after a failure. Raises NotPossible."""
+def made(ledger_file: Path, say: Say, former: Path | None = None) -> Iterator[Place]:
+    """Everything is removed afterwards, also after a failure. Raises NotPossible.
+
+    ``former``: the Python of another release. With it the second server and an agent are of both by turns.
+    """
+    pythons = [] if former is None else [former, Path(sys.executable)]
     if os.geteuid() != 0:
         raise NotPossible("this needs root: it mounts small disks")
     if not LIBRARIES:
@@ -145,13 +149,15 @@ def made(ledger_file: Path, say: Say) -> Iterator[Place]:
             _second_server(folder, settings, ports),
             folder / "second-server.log",
             {"OPENHTC_LEASE_SECONDS": str(LEASE_SECONDS), **clocks["second server"].env},
+            pythons,
         )
         stack.callback(server.close)
         agents = []
         for number in (1, 2):
             words = _agent(layout, folder, number, ports, ledger)
             env = clocks["agent 2"].env if number == 2 else {}
-            agents.append(Program(f"agent {number}", words, folder / f"agent-{number}.log", env))
+            log = folder / f"agent-{number}.log"
+            agents.append(Program(f"agent {number}", words, log, env, pythons if number == 1 else ()))
             stack.callback(agents[-1].close)
         client = HtcClient.from_credentials(layout.credentials)
         stack.callback(client.close)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,23 @@ _AGAIN_SECONDS = 0.5
 
 
 class Program:
-    """``openhtc ARGUMENTS``, kept running by a thread of its own until it is closed."""
+    """``openhtc ARGUMENTS``, kept running by a thread of its own until it is closed.
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+    ``pythons``: of the releases that it may be of; none: of this one. Each time it was ended in order it is the
+    next one's turn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        env: Mapping[str, str],
+        pythons: Sequence[Path] = (),
+    ) -> None:
         self.name = name
         self.starts = 0
+        self._pythons, self._turn = list(pythons), 0
         self._arguments, self._log, self._env = list(arguments), log, dict(env)
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,6 +50,7 @@ class Program:
         process = self._process
         if process is None:
             return True
+        self._turn += 1
         process.send_signal(number)
         return self._wait(process)
 
@@ -58,10 +72,13 @@ class Program:
             time.sleep(0.05)
         return True
 
+    def _python(self) -> Path:
+        return self._pythons[self._turn % len(self._pythons)] if self._pythons else Path(sys.executable)
+
     def _keep(self) -> None:
         """The signal at the parent's end is tied to this thread, which lives as long as the program is wanted."""
         while not self._closing.is_set():
-            command = openhtc_command(*self._arguments, env=self._env)
+            command = openhtc_command(*self._arguments, env=self._env, python=self._python())
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     command.args,

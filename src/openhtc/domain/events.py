@@ -56,9 +56,10 @@ def derive(
 
 
 def _queued(at: datetime, before: AttemptTimes | None) -> Event:
-    if before is None:
+    if before is None or before.ended_at is None:
         return Event(at, JobStatus.RUNNABLE)
-    return Event(at, JobStatus.RUNNABLE, before.reason, before.exit_code, before.node)
+    # It may have rested before it was queued again.
+    return Event(before.ended_at, JobStatus.RUNNABLE, before.reason, before.exit_code, before.node)
 
 
 def _spread(events: list[Event]) -> list[Event]:

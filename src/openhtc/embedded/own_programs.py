@@ -20,9 +20,9 @@ CHECK_SECONDS = 5.0
 STATUS_FRESH_SECONDS = 10.0
 
 
-def openhtc_command(*arguments: str, env: Mapping[str, str]) -> Command:
-    """Our command line under this very Python, ending with us."""
-    args = (*die_with_parent(), sys.executable, "-m", "openhtc.cli.main", *arguments)
+def openhtc_command(*arguments: str, env: Mapping[str, str], python: Path = Path(sys.executable)) -> Command:
+    """Our command line under this very Python, or that of another release, ending with us."""
+    args = (*die_with_parent(), str(python), "-m", "openhtc.cli.main", *arguments)
     return Command(args, child_environment(**env), Path("/"))
 
 

@@ -33,6 +33,8 @@ class Keeper:
 
     ``first_after`` says, by the same name, for how many seconds the keeper must have led, the database being there all
     the time, before the duty has its first turn.
+
+    ``everywhere`` are duties that this server does whether it leads or not.
     """
 
     def __init__(
@@ -41,21 +43,23 @@ class Keeper:
         duties: Sequence[Duty],
         woken: Mapping[str, asyncio.Event] | None = None,
         first_after: Mapping[str, float] | None = None,
+        everywhere: Sequence[Duty] = (),
     ) -> None:
         self._url = database_url
         self._duties = duties
         self._woken = woken or {}
         self._first_after = first_after or {}
-        self._task: asyncio.Task[None] | None = None
+        self._everywhere = everywhere
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="keeper")
+        self._tasks = [asyncio.create_task(self._run(), name="keeper")]
+        self._tasks += (asyncio.create_task(self._repeat(duty), name=duty.name) for duty in self._everywhere)
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

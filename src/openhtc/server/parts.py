@@ -92,11 +92,11 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
         strict_architecture=settings.strict_architecture,
     )
     expiry = LeaseExpiry(database, database.now, settings.lease_seconds)
-    rests = RestEnd(database, database.now)
-    duties: list[Duty] = [expiry, rests, admission, cancelling, preemption, *cleaning]
+    duties: list[Duty] = [expiry, admission, cancelling, preemption, *cleaning]
     # Agents that could not be heard while no server or no database was there are given the time to be heard again.
     patience = {expiry.name: float(settings.lease_seconds)}
-    keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room}, patience)
+    rests = RestEnd(database, database.now)
+    keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room}, patience, [rests])
     return Parts(services, outside.signal, keeper, outside.registry)
 
 

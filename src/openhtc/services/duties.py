@@ -12,7 +12,8 @@ from openhtc.storage.transitions import end_rests
 
 _AGENTS_AT_ONCE = 20
 _JOBS_AT_ONCE = 1000
-_LONGEST_REST = timedelta(seconds=LONGEST_REST_SECONDS)
+_LONGEST_REST = timedelta(seconds=2 * LONGEST_REST_SECONDS)
+"""As seen by servers that may not know yet that the database's clock was moved."""
 
 
 class LeaseExpiry:
@@ -53,7 +54,10 @@ class LeaseExpiry:
 
 
 class RestEnd:
-    """Lets nodes have jobs again that rested after a failed attempt."""
+    """Lets nodes have jobs again that rested after a failed attempt.
+
+    A duty of every server for agents: one of the release before, which knows no rests, may be the keeper.
+    """
 
     every_seconds = 0.5
     name = "rest_end"

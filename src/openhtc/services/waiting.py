@@ -56,12 +56,10 @@ def _waits(job: Job) -> bool:
 
 
 def _rest(job: Job) -> str | None:
-    until = job.rests_until
-    return (
-        None
-        if until is None
-        else f"waiting: attempt {job.attempt + 1} is to begin at {until:%FT%TZ} or later"
-    )
+    if job.rests_until is None:
+        return None
+    until = job.rests_until + timedelta(seconds=1, microseconds=-1)  # not before, in whole seconds
+    return f"waiting: attempt {job.attempt + 1} is to begin at {until:%FT%TZ} or later"
 
 
 def _needs(batch: Batch) -> Needs:

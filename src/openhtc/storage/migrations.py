@@ -1,11 +1,21 @@
-"""Numbered SQL files, each applied once, in order, under an advisory lock."""
+"""Numbered SQL files, each applied once, in order, under an advisory lock.
 
+A file that begins with ``-- outside a transaction`` is run statement by statement, and again after an interruption.
+"""
+
+import asyncio
+from collections.abc import Sequence
 from importlib.resources import files
+from itertools import groupby
 
 from openhtc.domain.errors import SettingsError
 from openhtc.storage.database import Connection, Database
 
 _LOCK = 0x6F70656E
+_LOCK_AGAIN_SECONDS = 0.1
+_OUTSIDE = "-- outside a transaction"
+_SECONDS = 24 * 3600.0
+"""Tables may be large."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_versions (
     version int PRIMARY KEY,
@@ -23,33 +33,62 @@ def available() -> list[tuple[int, str]]:
 
 async def migrate(database: Database) -> list[int]:
     """Bring the schema to this release; returns the numbers that were applied now."""
-    async with database.transaction() as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        return await _apply_missing(connection)
+    async with database.connection() as connection:
+        await _lock(connection)
+        try:
+            return await _apply_missing(connection)
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
 async def pending(database: Database) -> list[int]:
     """The numbers of this release's migrations that the database lacks."""
     async with database.connection() as connection:
-        exists = await connection.fetchval("SELECT to_regclass('schema_versions') IS NOT NULL")
-        rows = await connection.fetch("SELECT version FROM schema_versions") if exists else []
-    done = {row["version"] for row in rows}
+        done = await _done(connection)
     return [number for number, _ in available() if number not in done]
 
 
+async def _lock(connection: Connection) -> None:
+    """By asking again: who waits inside a statement keeps the others from making an index concurrently."""
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            return
+        await asyncio.sleep(_LOCK_AGAIN_SECONDS)
+
+
+async def _done(connection: Connection) -> set[int]:
+    exists = await connection.fetchval("SELECT to_regclass('schema_versions') IS NOT NULL")
+    rows = await connection.fetch("SELECT version FROM schema_versions") if exists else []
+    return {row["version"] for row in rows}
+
+
 async def _apply_missing(connection: Connection) -> list[int]:
-    await connection.execute(_TABLE)
-    done = {row["version"] for row in await connection.fetch("SELECT version FROM schema_versions")}
+    """Those between two that are run outside a transaction are applied together or not at all."""
+    done = await _done(connection)
     known = available()
     if newer := done - {number for number, _ in known}:
         raise SettingsError(
             f"the database has schema version {max(newer)}, this release knows up to {known[-1][0]}: "
             "start the release that made it, or a newer one"
         )
-    applied = []
-    for number, statements in known:
-        if number not in done:
-            await connection.execute(statements)
-            await connection.execute("INSERT INTO schema_versions (version) VALUES ($1)", number)
-            applied.append(number)
-    return applied
+    missing = [(number, statements) for number, statements in known if number not in done]
+    for outside, group in groupby(missing, lambda each: each[1].startswith(_OUTSIDE)):
+        if outside:
+            for number, statements in group:
+                await _apply(connection, number, _split(statements))
+            continue
+        async with connection.transaction():
+            await connection.execute(_TABLE)
+            for number, statements in group:
+                await _apply(connection, number, [statements])
+    return [number for number, _ in missing]
+
+
+def _split(statements: str) -> list[str]:
+    return [statement for statement in statements.split(";\n") if statement.strip()]
+
+
+async def _apply(connection: Connection, number: int, statements: Sequence[str]) -> None:
+    for statement in statements:
+        await connection.execute(statement, timeout=_SECONDS)
+    await connection.execute("INSERT INTO schema_versions (version) VALUES ($1)", number)

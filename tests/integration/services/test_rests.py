@@ -52,7 +52,10 @@ async def test_each_rest_is_twice_as_long_up_to_a_minute(world: World) -> None:
         job = await world.job(batch)
         assert job["queued_at"] == world.clock() - timedelta(seconds=50)
         rests.append((job["rests_until"] - world.clock()).total_seconds())
-        await world.end_rests()
+        world.clock.step(LONGEST_REST_SECONDS)
+        assert await world.rest_end.run_once() == 1
+        waits = (await world.job(batch))["queued_at"]
+        assert waits == job["rests_until"], "its rest is no waiting"
     assert rests == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
@@ -84,6 +87,42 @@ async def test_it_is_seen_as_waiting_and_says_until_when(core: Core) -> None:
     job = await core.jobs.get(caller(user), *ids, f"{batch.id}:0")
     assert job.job_status == "RUNNABLE"
     assert job.reason == "waiting: attempt 2 is to begin at 2026-03-01T12:00:01Z or later"
+
+
+async def test_a_server_whose_clock_is_behind_ends_no_rest_early(world: World) -> None:
+    batch = await world.batch(await world.task(), max_retries=10)
+    agent = await world.agent()
+    for _ in range(7):
+        await world.end_rests()
+        (grant,) = await world.grant(agent, (batch, 1))
+        await world.report(agent, world.end(grant, exit_code=1))
+    world.clock.step(-5)
+    assert await world.rest_end.run_once() == 0
+
+
+async def test_very_many_that_fail_together_go_on_together(world: World) -> None:
+    """More than are moved at once; the statistics are of a time when nobody rested."""
+    batches = await world.batches(await world.task(), [1000] * 12)
+    await world.rows("ANALYZE jobs")
+    rested = world.clock()
+    await world.rows("UPDATE jobs SET attempt = 1, rests_until = $1", rested)
+    assert await world.rest_end.run_once() == 12_000
+    assert set(await world.statuses(batches[0])) == {RUNNABLE}
+    await world.check_counters()
+
+
+async def test_what_a_server_that_knows_no_rests_did_to_one_is_mended(world: World) -> None:
+    """It leased a job that rested, beside others of its batch."""
+    batch, agent = await failed(world, size=2)
+    await world.rows(
+        "UPDATE jobs SET status = 3, attempt = 2, lease = 99, agent_no = $1, leased_at = queued_at WHERE idx = 0",
+        agent,
+    )
+    await world.check_counters()
+    world.clock.step(1)
+    assert await world.rest_end.run_once() == 1
+    await world.check_counters()
+    assert (await world.job(batch))["lease"] == 99
 
 
 async def test_a_clock_that_goes_back_keeps_nobody_resting(world: World) -> None:

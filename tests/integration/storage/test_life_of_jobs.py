@@ -404,10 +404,11 @@ class LifeOfJobs(RuleBasedStateMachine):
         now = self.clock.now
         for job in self.jobs.values():
             until = job.rests_until
-            if until is not None and not now < until <= now + LONGEST_REST:
-                job.rests_until = None
+            if until is not None and not now < until <= now + 2 * LONGEST_REST:
+                assert job.queued_at is not None
+                job.rests_until, job.queued_at = None, max(job.queued_at, min(until, now))
 
-    @rule(seconds=st.sampled_from([-100, -20, -1, 0.000001, 1, LEASE_SECONDS / 2, LEASE_SECONDS + 1]))
+    @rule(seconds=st.sampled_from([-200, -20, -1, 0.000001, 1, LEASE_SECONDS / 2, LEASE_SECONDS + 1]))
     def time_passes(self, seconds: float) -> None:
         self.clock.step(seconds)
 

@@ -1,7 +1,6 @@
 -- A job whose attempt failed rests for a while before the next one. It is RUNNABLE all the same and keeps its release, but no
 -- node gets it: for its batch it counts as active. rests_until is null for all others, and costs them no byte.
 ALTER TABLE jobs ADD COLUMN rests_until timestamptz;
-CREATE INDEX jobs_resting ON jobs (rests_until) WHERE rests_until IS NOT NULL;
 
 -- Its status to the counters: 7 for a job that rests.
 CREATE FUNCTION counted_as(status smallint, rests_until timestamptz) RETURNS smallint LANGUAGE sql IMMUTABLE AS $$
@@ -51,6 +50,7 @@ BEGIN
     FROM unnest(deltas_batch, deltas_status, deltas_n) AS d (batch_no, status, n)
     JOIN batches b USING (batch_no)
     GROUP BY b.task_id, b.group_label
+    HAVING bool_or(status NOT IN (2, 7)) OR sum(n) <> 0
     ORDER BY b.task_id, b.group_label
     ON CONFLICT (task_id, group_label, shard) DO UPDATE SET
         submitted_to_rescale = c.submitted_to_rescale + excluded.submitted_to_rescale,
@@ -127,7 +127,7 @@ BEGIN
             ) AS e (position, amount)
         ), summed AS (
             SELECT project_id, region, position, sum(amount)::bigint AS amount FROM deltas
-            WHERE position IS NOT NULL GROUP BY project_id, region, position
+            WHERE position IS NOT NULL GROUP BY project_id, region, position HAVING sum(amount) <> 0
         )
         SELECT project_id, region, array_agg(position) AS positions, array_agg(amount) AS amounts
         FROM summed GROUP BY project_id, region ORDER BY project_id, region
@@ -160,7 +160,8 @@ BEGIN
         WHERE b.task_id = the_task AND b.batch_no >= after_batch
           AND (only_group IS NULL OR b.group_label = only_group)
           AND (only_parents IS NULL OR b.id = ANY (only_parents))
-          AND CASE WHEN only_status = 0 THEN b.held > 0 WHEN only_status = 2 THEN b.runnable + b.active > 0
+          AND CASE WHEN only_status = 0 THEN b.held > 0 WHEN only_status = 2 THEN b.runnable > 0 OR (b.active > 0 AND EXISTS (
+                       SELECT 1 FROM jobs r WHERE r.batch_no = b.batch_no AND r.rests_until IS NOT NULL))
                    WHEN only_status IN (3, 4) THEN b.active > 0
                    WHEN only_status >= 5 THEN b.held + b.runnable + b.active < b.size ELSE true END
         ORDER BY b.batch_no

@@ -169,18 +169,18 @@ FROM unnest($1::bigint[], $2::int[], $3::smallint[], $4::timestamptz[], $5::time
 WHERE j.batch_no = r.batch_no AND j.idx = r.idx
 
 -- name: end_rests
--- Jobs whose rest is over at $1; one that is to last beyond $2 was begun before the clock went back. Both are found by
--- the index of those that rest, however many others there are.
+-- Jobs whose rest is over at $1; one that is to last beyond $2 was begun before the clock went back. From now on they wait.
+-- Both are found by the index of those that rest, and moved where they lie, whatever the planner believes of their number.
+-- Nobody waits for a lock here, so their order does not matter. (Rows of other states are left by servers of a release
+-- that knows no rests.)
 WITH due AS MATERIALIZED (
-    (SELECT batch_no, idx FROM jobs WHERE rests_until <= $1 ORDER BY rests_until LIMIT $3)
-    UNION ALL
-    (SELECT batch_no, idx FROM jobs WHERE rests_until > $2 ORDER BY rests_until LIMIT $3)
-), locked AS MATERIALIZED (
-    SELECT j.batch_no, j.idx FROM jobs j JOIN due USING (batch_no, idx)
-    WHERE j.rests_until <= $1 OR j.rests_until > $2
-    ORDER BY j.batch_no, j.idx FOR UPDATE OF j SKIP LOCKED
+    SELECT ctid FROM jobs WHERE rests_until <= $1 ORDER BY rests_until LIMIT $3 FOR UPDATE SKIP LOCKED
+), early AS MATERIALIZED (
+    SELECT ctid FROM jobs WHERE rests_until > $2 ORDER BY rests_until LIMIT $3 FOR UPDATE SKIP LOCKED
 )
-UPDATE jobs j SET rests_until = NULL FROM locked WHERE j.batch_no = locked.batch_no AND j.idx = locked.idx
+UPDATE jobs SET rests_until = NULL,
+    queued_at = CASE WHEN status = 2 THEN greatest(queued_at, least(rests_until, $1)) ELSE queued_at END
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM due UNION ALL SELECT ctid FROM early))
 RETURNING 1
 
 -- name: touch_tasks
