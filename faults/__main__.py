@@ -5,6 +5,7 @@
 
 import argparse
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -63,6 +64,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     configure("warning", json=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # in order, so that nothing is left behind
     try:
         with made(options.report.with_suffix(".ledger"), say, options.former) as place:
             report = suffer(place, options)

@@ -27,6 +27,8 @@ _CLOCK_SECONDS = 0.05
 _HEARD_AGAIN_SECONDS = LEASE_SECONDS + 2.0
 """An agent that can be heard again has been told within so much time of what it lost, and has ended it."""
 _LOGS = 400
+_ENOUGH_JOBS = 1000
+"""For every agent to have some of them."""
 _JOBS = """
 SELECT b.id::text || ':' || j.idx AS id, b.id::text AS batch, j.status, j.attempt, j.exit_code, j.failure, j.reason,
        j.losses, j.cancelled_at IS NOT NULL AS cancelled, a.name AS agent,
@@ -88,6 +90,7 @@ def judge(place: Place, submitted: Submitted, unheard: Sequence[tuple[float, flo
     found.violations += _wrong_logs(place, submitted, jobs, found)
     found.violations += _broken(place)
     found.violations += [f"{name} does not serve any more" for name in place.absent()]
+    found.violations += _untried(place, found)
     return found
 
 
@@ -202,6 +205,15 @@ def _wrong_logs(place: Place, submitted: Submitted, jobs: dict[str, Any], found:
             yield f"{job['id']}: {len(by_attempt[job['attempt']])} lines of its last attempt, expected {plan.lines}"
         if list(by_attempt) != sorted(by_attempt):
             yield f"the log of {job['id']} mixes its attempts"
+
+
+def _untried(place: Place, found: Findings) -> Iterator[str]:
+    """A run in which somebody had no part says nothing of it."""
+    if found.jobs >= _ENOUGH_JOBS:
+        yield from (f"{name} ended no job" for name in place.agent_names if not found.by_agent[name])
+    for program in (place.server, *place.agents):
+        unused = [python for python, starts in program.starts_by_python.items() if not starts]
+        yield from (f"{program.name} was never that of {python}" for python in unused)
 
 
 def _broken(place: Place) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The installation that suffers: `openhtc up` on a small disk, a second server and two agents behind proxies."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
+import asyncpg
 import httpx
 from bench.soak.place import CannotBuild, compiled
 
@@ -26,7 +29,6 @@ from openhtc.client.images.layer import Layer
 from openhtc.client.images.layout import ImageConfig, write_layout
 from openhtc.client.images.push import push
 from openhtc.embedded.layout import DataLayout
-from openhtc.embedded.own_programs import STATUS_FRESH_SECONDS
 from openhtc.embedded.ports import LOOPBACK, choose
 from openhtc.embedded.programs import find_postgres
 from openhtc.embedded.settings_files import toml
@@ -37,6 +39,8 @@ VCPUS = 4
 IMAGE = "worker:1"
 LIMIT_VCPUS = 3
 DATABASE = "database"
+AGENTS = ("agent-1", "agent-2")
+"""Ours, beside that of `openhtc up`, which has the machine's name."""
 _COMMAND_SECONDS = 240
 _READY_SECONDS = 60.0
 _PREFIX = "openhtc-faults-"
@@ -74,8 +78,16 @@ class Place:
         return found
 
     def _absent(self) -> list[str]:
-        found = [agent.name for agent in self.agents if not _is_fresh(self.folder / f"{agent.name}.json")]
-        return found if _is_healthy(self.ports["server"]) else [self.server.name, *found]
+        try:
+            live = asyncio.run(_live_agents(self.database_url))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return [DATABASE]
+        missing = [name for name in self.agent_names if name not in live]
+        return missing if _is_healthy(self.ports["server"]) else [self.server.name, *missing]
+
+    @property
+    def agent_names(self) -> tuple[str, ...]:
+        return (*AGENTS, gethostname())
 
     @property
     def agent_disk(self) -> Path:
@@ -122,10 +134,14 @@ def made(ledger_file: Path, say: Say, former: Path | None = None) -> Iterator[Pl
         raise NotPossible("clocks cannot be moved: install the Debian package libfaketime")
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     folder.chmod(0o711)
-    own_mounts()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        clean()
         stack.callback(clean)
+        try:
+            own_mounts()
+        except OSError as error:
+            raise NotPossible(f"mounts of its own cannot be had: {error}") from error
         for name, size in (("data", "5g"), ("agent-1", "3g"), ("agent-2", "3g")):
             _mount(folder / name, size, stack)
         clocks = {name: Clock(folder / f"{name}.clock") for name in (DATABASE, "second server", "agent 2")}
@@ -184,11 +200,16 @@ def made(ledger_file: Path, say: Say, former: Path | None = None) -> Iterator[Pl
         yield place
 
 
-def _is_fresh(status: Path) -> bool:
+async def _live_agents(url: str) -> set[str]:
+    """Those that were heard within the length of a lease."""
+    connection = await asyncpg.connect(url, timeout=5)
     try:
-        return time.time() - status.stat().st_mtime < STATUS_FRESH_SECONDS
-    except OSError:
-        return False
+        rows = await connection.fetch(
+            "SELECT name FROM agents WHERE ended_at IS NULL AND expires_at > clock_timestamp() AND NOT stopping"
+        )
+    finally:
+        await connection.close()
+    return {row["name"] for row in rows}
 
 
 def _is_healthy(port: int) -> bool:
@@ -242,9 +263,9 @@ def _agent(layout: DataLayout, folder: Path, number: int, ports: dict[str, int],
     values = {
         "server_url": f"http://{LOOPBACK}:{ports['to server']}",
         "key": key,
-        "name": f"agent-{number}",
+        "name": AGENTS[number - 1],
         "data_dir": str(folder / f"agent-{number}" / "data"),
-        "status_file": str(folder / f"agent {number}.json"),
+        "status_file": str(folder / f"agent-{number}.json"),
         "vcpus": VCPUS,
         "memory_mib": 2048,
         "disk_gib": 40,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Program:
         self.name = name
         self.starts = 0
         self._pythons, self._turn = list(pythons), 0
+        self.starts_by_python: Counter[Path] = Counter({python: 0 for python in pythons})
         self._arguments, self._log, self._env = list(arguments), log, dict(env)
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,7 +80,9 @@ class Program:
     def _keep(self) -> None:
         """The signal at the parent's end is tied to this thread, which lives as long as the program is wanted."""
         while not self._closing.is_set():
-            command = openhtc_command(*self._arguments, env=self._env, python=self._python())
+            python = self._python()
+            self.starts_by_python[python] += 1
+            command = openhtc_command(*self._arguments, env=self._env, python=python)
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     command.args,

@@ -11,7 +11,8 @@ from openhtc.embedded.layout import DataLayout
 from openhtc.embedded.own_programs import openhtc_command
 from openhtc.embedded.private_files import write_private
 
-COMMAND_SECONDS = 300.0
+COMMAND_SECONDS = 3600.0
+"""A new release may have to make an index of very many jobs."""
 
 
 class Bootstrapped(msgspec.Struct, frozen=True):

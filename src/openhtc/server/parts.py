@@ -42,6 +42,7 @@ from openhtc.services.task_life import TaskLife
 from openhtc.services.tokens import Tokens
 from openhtc.services.work import Addresses, WorkOrders
 from openhtc.settings.server import ServerSettings, StorageSettings
+from openhtc.storage.clock import LOOK_SECONDS
 from openhtc.storage.database import Database
 from openhtc.storage.wake import WorkSignal
 
@@ -94,7 +95,8 @@ async def assemble(settings: ServerSettings, database: Database) -> Parts:
     expiry = LeaseExpiry(database, database.now, settings.lease_seconds)
     duties: list[Duty] = [expiry, admission, cancelling, preemption, *cleaning]
     # Agents that could not be heard while no server or no database was there are given the time to be heard again.
-    patience = {expiry.name: float(settings.lease_seconds)}
+    # One that begins may not know of a step of the database's clock that others do.
+    patience = {expiry.name: settings.lease_seconds + LOOK_SECONDS}
     rests = RestEnd(database, database.now)
     keeper = Keeper(settings.database_url, duties, {admission.name: outside.signal.room}, patience, [rests])
     return Parts(services, outside.signal, keeper, outside.registry)

@@ -1,6 +1,7 @@
 """Numbered SQL files, each applied once, in order, under an advisory lock.
 
 A file that begins with ``-- outside a transaction`` is run statement by statement, and again after an interruption.
+Servers go on meanwhile, so no statement waits for a lock for long: everything on the table would wait behind it.
 """
 
 import asyncio
@@ -8,11 +9,21 @@ from collections.abc import Sequence
 from importlib.resources import files
 from itertools import groupby
 
+import asyncpg
+import structlog
+
 from openhtc.domain.errors import SettingsError
 from openhtc.storage.database import Connection, Database
 
 _LOCK = 0x6F70656E
 _LOCK_AGAIN_SECONDS = 0.1
+_LOCK_SAID_SECONDS = 5.0
+_TABLE_LOCK_SECONDS = 1
+_TABLE_LOCK_AGAIN_SECONDS = 3.0
+_LEFT_OVER = """
+SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+WHERE NOT indisvalid AND c.relnamespace = to_regnamespace('public')
+"""
 _OUTSIDE = "-- outside a transaction"
 _SECONDS = 24 * 3600.0
 """Tables may be large."""
@@ -22,6 +33,8 @@ CREATE TABLE IF NOT EXISTS schema_versions (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+
+log = structlog.get_logger(__name__)
 
 
 def available() -> list[tuple[int, str]]:
@@ -50,9 +63,13 @@ async def pending(database: Database) -> list[int]:
 
 async def _lock(connection: Connection) -> None:
     """By asking again: who waits inside a statement keeps the others from making an index concurrently."""
+    waited = 0.0
     while True:
         if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
             return
+        if waited < _LOCK_SAID_SECONDS <= waited + _LOCK_AGAIN_SECONDS:
+            log.warning("migration_waits_for_another_one")
+        waited += _LOCK_AGAIN_SECONDS
         await asyncio.sleep(_LOCK_AGAIN_SECONDS)
 
 
@@ -74,14 +91,31 @@ async def _apply_missing(connection: Connection) -> list[int]:
     missing = [(number, statements) for number, statements in known if number not in done]
     for outside, group in groupby(missing, lambda each: each[1].startswith(_OUTSIDE)):
         if outside:
-            for number, statements in group:
-                await _apply(connection, number, _split(statements))
-            continue
-        async with connection.transaction():
-            await connection.execute(_TABLE)
-            for number, statements in group:
-                await _apply(connection, number, [statements])
+            await _apply_outside(connection, list(group))
+        else:
+            await _apply_together(connection, list(group))
     return [number for number, _ in missing]
+
+
+async def _apply_outside(connection: Connection, group: Sequence[tuple[int, str]]) -> None:
+    for number, statements in group:
+        for row in await connection.fetch(_LEFT_OVER):
+            await connection.execute(row[0], timeout=_SECONDS)
+        await _apply(connection, number, _split(statements))
+
+
+async def _apply_together(connection: Connection, group: Sequence[tuple[int, str]]) -> None:
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(_TABLE)
+                await connection.execute(f"SET LOCAL lock_timeout = '{_TABLE_LOCK_SECONDS}s'")
+                for number, statements in group:
+                    await _apply(connection, number, [statements])
+            return
+        except asyncpg.LockNotAvailableError:
+            log.warning("migration_waits_for_a_table", seconds=_TABLE_LOCK_AGAIN_SECONDS)
+            await asyncio.sleep(_TABLE_LOCK_AGAIN_SECONDS)
 
 
 def _split(statements: str) -> list[str]:

@@ -374,6 +374,7 @@ async def test_an_agent_proves_by_its_last_token_which_one_it_was(core: Core) ->
 async def test_no_lease_ends_because_the_databases_clock_was_moved(core: Core) -> None:
     world, patience = core.world, 0.5
     expiry = LeaseExpiry(world.database, world.clock, patience / 2, patience / 2)
+    long = LeaseExpiry(world.database, world.clock, patience, 60)
     batch = await world.batch(await world.task())
     await world.grant(await world.agent(), (batch, 1))
     world.clock.step(3600)
@@ -384,4 +385,5 @@ async def test_no_lease_ends_because_the_databases_clock_was_moved(core: Core) -
     await world.database.now.look(moved)
     assert await expiry.run_once() == 0
     await asyncio.sleep(patience)
+    assert await long.run_once() == 0, "others have not learnt of it yet"
     assert await expiry.run_once() == 1

@@ -7,6 +7,7 @@ import pytest
 
 from openhtc.domain.errors import SettingsError, Unavailable
 from openhtc.embedded.ports import choose
+from openhtc.storage import migrations
 from openhtc.storage.database import Database
 from openhtc.storage.leader import lead
 from openhtc.storage.migrations import available, migrate, pending
@@ -41,6 +42,63 @@ async def test_a_migration_that_fails_leaves_nothing(empty_database: str) -> Non
     assert [row["tablename"] for row in tables] == ["jobs"]
     await database.close()
     await connection.close()
+
+
+async def test_an_index_that_was_begun_is_made_again(empty_database: str) -> None:
+    """It waits for a transaction that can see the table, and is interrupted there."""
+    database = await Database.connect(empty_database, 2)
+    await migrate(database)
+    reader = await asyncpg.connect(empty_database)
+    await reader.execute("DROP INDEX jobs_resting, jobs_resting_of_batch")
+    await reader.execute("DELETE FROM schema_versions WHERE version = 8")
+    await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs")
+    interrupted = asyncio.create_task(migrate(database))
+    async with asyncio.timeout(20):
+        while not await _invalid(empty_database):
+            await asyncio.sleep(0.05)
+    interrupted.cancel()
+    await asyncio.gather(interrupted, return_exceptions=True)
+    assert await _invalid(empty_database) == ["jobs_resting"]
+    await reader.execute("ROLLBACK")
+    assert await migrate(database) == [8]
+    assert await _invalid(empty_database) == []
+    names = await reader.fetch(
+        "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'jobs_resting%' ORDER BY 1"
+    )
+    assert [row[0] for row in names] == ["jobs_resting", "jobs_resting_of_batch"]
+    await reader.close()
+    await database.close()
+
+
+async def _invalid(url: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
+    await connection.close()
+    return [row[0] for row in rows]
+
+
+async def test_a_migration_that_waits_for_a_table_keeps_nobody_waiting_for_long(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = available()
+    database = await Database.connect(empty_database, 2)
+    with monkeypatch.context() as former:
+        former.setattr(migrations, "available", lambda: every[:6])
+        assert await migrate(database) == [1, 2, 3, 4, 5, 6]
+    reader, other = await asyncpg.connect(empty_database), await asyncpg.connect(empty_database)
+    await reader.execute("BEGIN; SELECT count(*) FROM jobs")
+    migrating = asyncio.create_task(migrate(database))
+    async with asyncio.timeout(10):
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(2.5):
+        await other.fetchval("SELECT count(*) FROM jobs")
+    assert not migrating.done()
+    await reader.execute("ROLLBACK")
+    assert await migrating == [7, 8]
+    await reader.close()
+    await other.close()
+    await database.close()
 
 
 async def test_no_database_is_said_clearly() -> None:
