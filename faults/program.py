@@ -20,8 +20,7 @@ _AGAIN_SECONDS = 0.5
 class Program:
     """``openhtc ARGUMENTS``, kept running by a thread of its own until it is closed.
 
-    ``pythons``: of the releases that it may be of; none: of this one. Each time it was ended in order it is the
-    next one's turn.
+    ``pythons``: of the releases that it is of by turns, each start the next one; none: of this one.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Program:
     ) -> None:
         self.name = name
         self.starts = 0
-        self._pythons, self._turn = list(pythons), 0
+        self._pythons = list(pythons)
         self.starts_by_python: Counter[Path] = Counter({python: 0 for python in pythons})
         self._arguments, self._log, self._env = list(arguments), log, dict(env)
         self._closing = threading.Event()
@@ -52,7 +51,6 @@ class Program:
         process = self._process
         if process is None:
             return True
-        self._turn += 1
         process.send_signal(number)
         return self._wait(process)
 
@@ -75,7 +73,7 @@ class Program:
         return True
 
     def _python(self) -> Path:
-        return self._pythons[self._turn % len(self._pythons)] if self._pythons else Path(sys.executable)
+        return self._pythons[self.starts % len(self._pythons)] if self._pythons else Path(sys.executable)
 
     def _keep(self) -> None:
         """The signal at the parent's end is tied to this thread, which lives as long as the program is wanted."""
