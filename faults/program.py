@@ -32,7 +32,6 @@ class Program:
         pythons: Sequence[Path] = (),
     ) -> None:
         self.name = name
-        self.starts = 0
         self._pythons = list(pythons)
         self.starts_by_python: Counter[Path] = Counter({python: 0 for python in pythons})
         self._arguments, self._log, self._env = list(arguments), log, dict(env)
@@ -73,7 +72,8 @@ class Program:
         return True
 
     def _python(self) -> Path:
-        return self._pythons[self.starts % len(self._pythons)] if self._pythons else Path(sys.executable)
+        starts = self.starts_by_python.total()
+        return self._pythons[starts % len(self._pythons)] if self._pythons else Path(sys.executable)
 
     def _keep(self) -> None:
         """The signal at the parent's end is tied to this thread, which lives as long as the program is wanted."""
@@ -91,7 +91,6 @@ class Program:
                     stderr=log,
                     start_new_session=True,
                 )
-            self.starts += 1
             self._process.wait()
             _end_session(self._process.pid)
             self._closing.wait(_AGAIN_SECONDS)

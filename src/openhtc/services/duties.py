@@ -12,8 +12,8 @@ from openhtc.storage.transitions import end_rests
 
 _AGENTS_AT_ONCE = 20
 _JOBS_AT_ONCE = 1000
-_LONGEST_REST = timedelta(seconds=2 * LONGEST_REST_SECONDS)
-"""As seen by servers that may not know yet that the database's clock was moved."""
+_NO_REST = timedelta(seconds=2 * LONGEST_REST_SECONDS)
+"""What is to last so long was begun before the database's clock went back, of which servers learn one by one."""
 
 
 class LeaseExpiry:
@@ -70,7 +70,7 @@ class RestEnd:
         """Returns how many jobs there were."""
 
         async def work(connection: Connection) -> int:
-            return await end_rests(connection, self._clock(), _LONGEST_REST, _JOBS_AT_ONCE)
+            return await end_rests(connection, self._clock(), _NO_REST, _JOBS_AT_ONCE)
 
         total = 0
         while (ended := await self._database.run(work)) > 0:

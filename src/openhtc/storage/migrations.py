@@ -22,8 +22,9 @@ _TABLE_LOCK_SECONDS = 1
 _TABLE_LOCK_AGAIN_SECONDS = 3.0
 _LEFT_OVER = """
 SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
-WHERE NOT indisvalid AND c.relnamespace = to_regnamespace('public')
+WHERE NOT indisvalid AND pg_table_is_visible(c.oid) AND position(c.relname IN $1) > 0
 """
+"""Unfinished indexes that a file names; one that somebody else is just making is none of our business."""
 _OUTSIDE = "-- outside a transaction"
 _SECONDS = 24 * 3600.0
 """Tables may be large."""
@@ -99,7 +100,7 @@ async def _apply_missing(connection: Connection) -> list[int]:
 
 async def _apply_outside(connection: Connection, group: Sequence[tuple[int, str]]) -> None:
     for number, statements in group:
-        for row in await connection.fetch(_LEFT_OVER):
+        for row in await connection.fetch(_LEFT_OVER, statements):
             await connection.execute(row[0], timeout=_SECONDS)
         await _apply(connection, number, _split(statements))
 

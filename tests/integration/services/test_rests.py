@@ -1,5 +1,6 @@
 """A job whose attempt failed rests before the next one."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -98,6 +99,16 @@ async def test_a_server_whose_clock_is_behind_ends_no_rest_early(world: World) -
         await world.report(agent, world.end(grant, exit_code=1))
     world.clock.step(-5)
     assert await world.rest_end.run_once() == 0
+
+
+async def test_nobody_waits_for_a_job_that_somebody_holds(world: World) -> None:
+    batch, _ = await failed(world)
+    world.clock.step(1)
+    async with world.database.transaction() as connection:
+        await connection.execute("SELECT 1 FROM jobs WHERE batch_no = $1 FOR UPDATE", batch.no)
+        async with asyncio.timeout(5):
+            assert await world.rest_end.run_once() == 0
+    assert await world.rest_end.run_once() == 1
 
 
 async def test_very_many_that_fail_together_go_on_together(world: World) -> None:
